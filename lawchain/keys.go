@@ -1,0 +1,63 @@
+package lawchain
+
+import (
+	"encoding/binary"
+
+	"vaultmesh.org/vaultmesh"
+)
+
+// Keys of the log in the journal. Numbers are eight bytes big-endian, so that scans are in order.
+//
+//	l/e/<index>            receipt: the exact envelope bytes
+//	l/n/<level><index>     hash of a complete node of the tree; level 0 holds the leaf hashes
+//	l/s/<subject>          head of a subject's own chain: count, index and leaf of its last receipt
+//	l/i/<subject>\0<seq>   index of the receipt with that number in the subject's chain
+//	l/c                    the latest checkpoint
+//	l/a/<size>             an anchored checkpoint: see Anchored
+var (
+	keyCheckpoint = []byte("l/c")
+	keyAnchors    = []byte("l/a/")
+)
+
+func keyEntry(i uint64) []byte { return binary.BigEndian.AppendUint64([]byte("l/e/"), i) }
+
+func keyNode(level uint, i uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte("l/n/"), byte(level)), i)
+}
+
+func keyHead(subject string) []byte { return append([]byte("l/s/"), subject...) }
+
+func keySubject(subject string, seq uint64) []byte {
+	k := make([]byte, 0, len(subject)+13)
+	k = append(append(append(k, "l/i/"...), subject...), 0)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+func keyAnchor(size uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(nil), keyAnchors...), size)
+}
+
+// head is the end of a subject's chain.
+type head struct {
+	count uint64 // receipts so far
+	index vaultmesh.LogIndex
+	leaf  vaultmesh.Digest
+}
+
+const headSize = 8 + 8 + 32
+
+func (h head) encode() []byte {
+	b := make([]byte, 0, headSize)
+	b = binary.BigEndian.AppendUint64(b, h.count)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.index))
+	return append(b, h.leaf[:]...)
+}
+
+func decodeHead(b []byte) (head, bool) {
+	if len(b) != headSize {
+		return head{}, false
+	}
+	h := head{count: binary.BigEndian.Uint64(b), index: vaultmesh.LogIndex(binary.BigEndian.Uint64(b[8:]))}
+	copy(h.leaf[:], b[16:])
+	return h, true
+}

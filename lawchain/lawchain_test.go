@@ -1,0 +1,355 @@
+package lawchain_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/transparency-dev/formats/log"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"go.uber.org/goleak"
+	"golang.org/x/mod/sumdb/note"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/lawchain"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type signer ed25519.PrivateKey
+
+func (s signer) Sign(m []byte) ([]byte, error) { return ed25519.Sign(ed25519.PrivateKey(s), m), nil }
+func (s signer) KeyID() string {
+	return receipt.KeyID(ed25519.PrivateKey(s).Public().(ed25519.PublicKey))
+}
+
+// fixture is a journal with a log on it.
+type fixture struct {
+	j *journal.Journal
+	l *lawchain.Log
+}
+
+var testKey = func() (s note.Signer, v note.Verifier) {
+	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("deterministic", 10)), "vaultmesh.test/log")
+	if err == nil {
+		s, err = note.NewSigner(sk)
+	}
+	if err == nil {
+		v, err = note.NewVerifier(vk)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return s, v
+}
+
+func newLog(t testing.TB, dir string) fixture {
+	t.Helper()
+	s, v := testKey()
+	l := lawchain.New(lawchain.Options{Domain: "test", Signer: s, Verifier: v, Receipts: signer(ed25519.NewKeyFromSeed(make([]byte, 32))),
+		Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
+	j, err := journal.Open(dir, journal.Options{Ballast: -1, Seal: l.Seal, OnDurable: l.Durable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Load(j); err != nil {
+		_ = j.Close()
+		t.Fatal(err)
+	}
+	return fixture{j, l}
+}
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func halt(i int) receipt.Draft {
+	return receipt.Draft{Kind: receipt.HaltSet, Subject: fmt.Sprintf("halt/%d", i%7), Actor: "operator:ada", Time: start.Add(time.Duration(i) * time.Second), Body: []byte(`{"reason":"test"}`)}
+}
+
+func (f fixture) append(t testing.TB, lane journal.Lane, drafts ...receipt.Draft) {
+	t.Helper()
+	err := f.j.Submit(context.Background(), lane, func(tx journal.Tx) error {
+		for _, d := range drafts {
+			if _, _, err := f.l.Append(tx, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every proof that the log gives is accepted by the reference verifier, at every size that was ever signed.
+func TestProofs(t *testing.T) {
+	f := newLog(t, t.TempDir())
+	defer f.j.Close()
+	_, v := testKey()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var heads []*lawchain.Checkpoint
+	for i := 0; i < 600; {
+		n := 1 + rng.IntN(20)
+		drafts := make([]receipt.Draft, n)
+		for k := range drafts {
+			drafts[k] = halt(i + k)
+		}
+		f.append(t, journal.Lane(rng.IntN(2)), drafts...)
+		i += n
+		cp := f.l.Checkpoint()
+		if cp == nil || cp.Size != uint64(i) {
+			t.Fatalf("after %d receipts the checkpoint is %+v", i, cp)
+		}
+		if c, _, _, err := log.ParseCheckpoint(cp.Note, v.Name(), v); err != nil || c.Size != cp.Size || vaultmesh.Digest(c.Hash) != cp.Root {
+			t.Fatalf("checkpoint: %+v %v", c, err)
+		}
+		heads = append(heads, cp)
+	}
+	for range 300 {
+		cp := heads[rng.IntN(len(heads))]
+		i := vaultmesh.LogIndex(rng.Uint64N(cp.Size))
+		e, err := f.l.Receipt(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := f.l.Inclusion(i, cp.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := receipt.LeafHash(e)
+		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(i), cp.Size, leaf[:], path, cp.Root[:]); err != nil {
+			t.Fatal(err)
+		}
+		old := heads[rng.IntN(len(heads))]
+		if old.Size > cp.Size {
+			old, cp = cp, old
+		}
+		c, err := f.l.Consistency(old.Size, cp.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := proof.VerifyConsistency(rfc6962.DefaultHasher, old.Size, cp.Size, c, old.Root[:], cp.Root[:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The chain of a subject is gapless, and every receipt points to its predecessor.
+func TestSubjectChains(t *testing.T) {
+	f := newLog(t, t.TempDir())
+	defer f.j.Close()
+	for i := range 50 {
+		f.append(t, journal.Commands, halt(i))
+	}
+	for s := range 7 {
+		indexes, err := f.l.Subject(fmt.Sprintf("halt/%d", s), 0, 100)
+		if err != nil || len(indexes) < 7 {
+			t.Fatalf("subject %d: %v %v", s, indexes, err)
+		}
+		var prev *receipt.Ref
+		for seq, i := range indexes {
+			e, err := f.l.Receipt(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := receipt.Open(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Seq != uint64(seq) || (prev == nil) != (r.Prev == nil) || prev != nil && *r.Prev != *prev {
+				t.Fatalf("receipt %d of subject %d: link %+v, want after %+v", seq, s, r.Link, prev)
+			}
+			prev = &receipt.Ref{Index: i, Leaf: r.Leaf}
+		}
+	}
+}
+
+// A dropped operation leaves no trace in the tree or in a chain; its neighbours in the same group stay.
+func TestRollback(t *testing.T) {
+	f := newLog(t, t.TempDir())
+	defer f.j.Close()
+	f.append(t, journal.Commands, halt(0), halt(1))
+	before := *f.l.Checkpoint()
+	drop := errors.New("drop")
+	err := f.j.Submit(context.Background(), journal.Commands, func(tx journal.Tx) error {
+		for i := range 5 {
+			if _, _, err := f.l.Append(tx, halt(i)); err != nil {
+				return err
+			}
+		}
+		return drop
+	})
+	if !errors.Is(err, drop) {
+		t.Fatal(err)
+	}
+	f.append(t, journal.Commands, halt(0))
+	cp := f.l.Checkpoint()
+	if cp.Size != before.Size+1 {
+		t.Fatalf("size %d after a dropped operation, want %d", cp.Size, before.Size+1)
+	}
+	root, err := f.l.RootAt(before.Size)
+	if err != nil || root != before.Root {
+		t.Fatalf("the old root changed: %v %v", root, err)
+	}
+	if s, err := f.l.Subject("halt/0", 0, 10); err != nil || len(s) != 2 {
+		t.Fatalf("chain %v %v", s, err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	f := newLog(t, dir)
+	for i := range 300 {
+		f.append(t, journal.Lane(i%2), halt(i))
+	}
+	want := *f.l.Checkpoint()
+	if err := f.j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = newLog(t, dir)
+	defer f.j.Close()
+	if got := f.l.Checkpoint(); got.Size != want.Size || got.Root != want.Root || string(got.Note) != string(want.Note) {
+		t.Fatalf("after a restart the checkpoint is %+v, want %+v", got, want)
+	}
+	f.append(t, journal.Commands, halt(300))
+	c, err := f.l.Consistency(want.Size, want.Size+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := f.l.Checkpoint()
+	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, want.Size, now.Size, c, want.Root[:], now.Root[:]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readTiles recomputes the root from the published files alone, as a stranger would.
+func readTiles(t *testing.T, dir string) (size uint64, root, fromEntries vaultmesh.Digest) {
+	t.Helper()
+	_, v := testKey()
+	raw, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, _, _, err := log.ParseCheckpoint(raw, v.Name(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var level []vaultmesh.Digest
+	for n := uint64(0); n*256 < cp.Size; n++ {
+		name, width := fmt.Sprintf("%03d", n), uint64(256)
+		if cp.Size-n*256 < 256 {
+			width = cp.Size - n*256
+			name += fmt.Sprintf(".p/%d", width)
+		}
+		hashes, err := os.ReadFile(filepath.Join(dir, "tile/0", name))
+		if err != nil || uint64(len(hashes)) != 32*width {
+			t.Fatalf("tile %d: %d bytes, %v", n, len(hashes), err)
+		}
+		entries, err := os.ReadFile(filepath.Join(dir, "tile/entries", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range width {
+			l := int(binary.BigEndian.Uint16(entries))
+			leaf := receipt.LeafHash(entries[2 : 2+l])
+			entries = entries[2+l:]
+			if leaf != vaultmesh.Digest(hashes[32*i:32*i+32]) {
+				t.Fatalf("entry %d does not have the hash of its tile", n*256+i)
+			}
+			level = append(level, leaf)
+		}
+	}
+	for len(level) > 1 { // RFC 6962: the last of an odd number goes up as it is
+		var up []vaultmesh.Digest
+		for i := 0; i+1 < len(level); i += 2 {
+			up = append(up, vaultmesh.Digest(rfc6962.DefaultHasher.HashChildren(level[i][:], level[i+1][:])))
+		}
+		if len(level)%2 == 1 {
+			up = append(up, level[len(level)-1])
+		}
+		level = up
+	}
+	return cp.Size, vaultmesh.Digest(cp.Hash), level[0]
+}
+
+func TestTiles(t *testing.T) {
+	dir, tiles := t.TempDir(), t.TempDir()
+	f := newLog(t, dir)
+	defer f.j.Close()
+	open := func() *lawchain.Tiles {
+		p, err := lawchain.NewTiles(f.l, tiles, time.Millisecond, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := open()
+	total := 0
+	for _, n := range []int{1, 3, 252, 1, 300, 1, 255} {
+		drafts := make([]receipt.Draft, n)
+		for i := range drafts {
+			drafts[i] = halt(total + i)
+		}
+		total += n
+		f.append(t, journal.Commands, drafts...)
+		if total%2 == 0 {
+			p = open() // a restart resumes where the folder ends
+		}
+		if err := p.Publish(); err != nil {
+			t.Fatal(err)
+		}
+		if size, root, computed := readTiles(t, tiles); size != uint64(total) || root != computed {
+			t.Fatalf("published %d receipts with root %v, want %d and %v", size, root, total, computed)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(tiles, "tile/0/000.p")); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("partial tiles of a full tile are still there: %v", err)
+	}
+	level1, err := os.ReadFile(filepath.Join(tiles, "tile/1/000.p/3"))
+	if err != nil || len(level1) != 96 {
+		t.Fatalf("level 1: %d bytes, %v", len(level1), err)
+	}
+}
+
+// A journal that is shorter than, or different from, what was published is refused.
+func TestRollbackOfTheJournalIsDetected(t *testing.T) {
+	tiles := t.TempDir()
+	f := newLog(t, t.TempDir())
+	for i := range 10 {
+		f.append(t, journal.Commands, halt(i))
+	}
+	p, err := lawchain.NewTiles(f.l, tiles, time.Second, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.j.Close()
+	for name, n := range map[string]int{"shorter": 4, "forked": 12} {
+		t.Run(name, func(t *testing.T) {
+			f := newLog(t, t.TempDir())
+			defer f.j.Close()
+			for i := range n {
+				f.append(t, journal.Commands, halt(i+1))
+			}
+			_, err := lawchain.NewTiles(f.l, tiles, time.Second, slog.New(slog.DiscardHandler))
+			if vaultmesh.KindOf(err) != vaultmesh.Corrupt || err == nil {
+				t.Fatalf("a %s journal is accepted: %v", name, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,256 @@
+// Package lawchain owns the Evidence: the order of the receipts, the RFC 6962 Merkle tree over them, the signed
+// checkpoints (C2SP signed notes), proofs, and the C2SP tlog-tiles published after the commit. It is on floor 2.
+//
+// It must not know what a receipt's body means, nor who may cause one. A receipt gets its index inside the commit
+// that causes it (order of commits = order of the log), and the checkpoint that covers it is signed in the same
+// commit. Only checkpoints of durable commits are ever shown: a tree head that was seen can never be taken back.
+package lawchain
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/transparency-dev/formats/log"
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/note"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// Options of a log; all fields are required.
+type Options struct {
+	Domain vaultmesh.Domain
+	// Signer signs checkpoints; its name is the log's origin.
+	Signer   note.Signer
+	Verifier note.Verifier
+	// Receipts signs decisions one by one; kinds for which Unsigned is true are covered by the checkpoint alone.
+	Receipts receipt.Signer
+	Unsigned func(kind string) bool
+}
+
+// Log is the domain's log. Append and Seal run inside journal operations, one at a time; all other methods are safe
+// for concurrent use.
+type Log struct {
+	o Options
+
+	// The tail: owned by the journal's order, since Append and Seal run inside its operations only.
+	tree  *compact.Range
+	heads map[string]head // cache of the heads of recent subjects
+	dirty bool            // receipts were appended since the last Seal
+
+	mu      sync.Mutex // guards pending
+	pending []sealed   // checkpoints whose commit is not yet durable, ascending
+
+	r      atomic.Pointer[journal.Reader]
+	latest atomic.Pointer[Checkpoint]
+	notify chan struct{} // capacity 1: a newer durable checkpoint exists
+}
+
+// Checkpoint is a signed tree head.
+type Checkpoint struct {
+	Size uint64
+	Root vaultmesh.Digest
+	Note []byte // C2SP signed note
+}
+
+type sealed struct {
+	commit uint64
+	cp     *Checkpoint
+}
+
+// maxHeads bounds the cache of subject heads.
+const maxHeads = 1 << 16
+
+var factory = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+
+// New returns a log that has not yet seen its journal: Load must follow before any use.
+func New(o Options) *Log {
+	l := &Log{o: o, tree: factory.NewEmptyRange(0), heads: map[string]head{}, notify: make(chan struct{}, 1)}
+	if l.o.Unsigned == nil {
+		l.o.Unsigned = func(string) bool { return false }
+	}
+	return l
+}
+
+// Load restores the tail from the journal: O(log n) reads. It fails with kind Corrupt where the stored checkpoint is
+// not signed by this log's key or does not match the stored tree.
+func (l *Log) Load(r journal.Reader) error {
+	const op = "lawchain.load"
+	l.r.Store(&r)
+	raw, ok, err := r.Get(keyCheckpoint)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return nil
+	}
+	cp, _, _, err := log.ParseCheckpoint(raw, l.o.Verifier.Name(), l.o.Verifier)
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the stored checkpoint is not signed by this log's key").Because(err).
+			WithFix("use the key folder that belongs to this data folder")
+	}
+	var hashes [][]byte
+	for _, id := range compact.RangeNodes(0, cp.Size, nil) {
+		h, ok, err := r.Get(keyNode(id.Level, id.Index))
+		if err != nil || !ok {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "node %d/%d of the tree of %d receipts is missing", id.Level, id.Index, cp.Size).Because(err)
+		}
+		hashes = append(hashes, h)
+	}
+	tree, err := factory.NewRange(0, cp.Size, hashes)
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the tree of %d receipts cannot be rebuilt", cp.Size).Because(err)
+	}
+	root, err := rootOf(tree)
+	if err != nil || root != vaultmesh.Digest(cp.Hash) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the stored tree of %d receipts does not have the root of its signed checkpoint", cp.Size).Because(err).
+			WithFix("restore the data folder from a backup or a replica")
+	}
+	l.tree = tree
+	l.latest.Store(&Checkpoint{Size: cp.Size, Root: root, Note: raw})
+	return nil
+}
+
+// Append gives d the next index, inside an operation of the journal. The returned leaf is the receipt's RFC 6962 leaf
+// hash. If the operation is dropped, so is the receipt.
+func (l *Log) Append(tx journal.Tx, d receipt.Draft) (vaultmesh.LogIndex, vaultmesh.Digest, error) {
+	const op = "lawchain.append"
+	h, err := l.head(tx, d.Subject)
+	if err != nil {
+		return 0, vaultmesh.Digest{}, err
+	}
+	link := receipt.Link{Seq: h.count}
+	if h.count > 0 {
+		link.Prev = &receipt.Ref{Index: h.index, Leaf: h.leaf}
+	}
+	signer := l.o.Receipts
+	if l.o.Unsigned(d.Kind) {
+		signer = nil
+	}
+	envelope, err := receipt.Encode(l.o.Domain, d, link, signer)
+	if err != nil {
+		return 0, vaultmesh.Digest{}, vaultmesh.Wrap(err, op, d.Subject)
+	}
+	index := l.tree.End()
+	leaf := receipt.LeafHash(envelope)
+
+	hashes := append([][]byte(nil), l.tree.Hashes()...)
+	wasDirty := l.dirty
+	tx.OnRollback(func() {
+		// The range over [0, index) existed a moment ago, so rebuilding it cannot fail.
+		l.tree, _ = factory.NewRange(0, index, hashes)
+		l.dirty = wasDirty
+		if h.count == 0 {
+			delete(l.heads, d.Subject)
+		} else {
+			l.heads[d.Subject] = h
+		}
+	})
+	err = l.tree.Append(leaf[:], func(id compact.NodeID, hash []byte) {
+		tx.Put(keyNode(id.Level, id.Index), append([]byte(nil), hash...))
+	})
+	if err != nil {
+		return 0, vaultmesh.Digest{}, vaultmesh.Errorf(vaultmesh.Internal, op, d.Subject, "the tree refused a leaf").Because(err)
+	}
+	next := head{count: h.count + 1, index: vaultmesh.LogIndex(index), leaf: leaf}
+	tx.Put(keyEntry(index), envelope)
+	tx.Put(keyHead(d.Subject), next.encode())
+	tx.Put(keySubject(d.Subject, h.count), keyEntry(index)[4:])
+	l.setHead(d.Subject, next)
+	l.dirty = true
+	return vaultmesh.LogIndex(index), leaf, nil
+}
+
+// head returns the end of the subject's chain, from the cache or the journal.
+func (l *Log) head(tx journal.Tx, subject string) (head, error) {
+	if h, ok := l.heads[subject]; ok {
+		return h, nil
+	}
+	v, ok, err := tx.Get(keyHead(subject))
+	if err != nil || !ok {
+		return head{}, err
+	}
+	h, ok := decodeHead(v)
+	if !ok {
+		return head{}, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.append", subject, "the head of the subject's chain is damaged")
+	}
+	return h, nil
+}
+
+func (l *Log) setHead(subject string, h head) {
+	if len(l.heads) >= maxHeads {
+		for k := range l.heads { // any one: the cache is for the few subjects that are appended to all the time
+			delete(l.heads, k)
+			break
+		}
+	}
+	l.heads[subject] = h
+}
+
+// Seal signs the checkpoint over everything appended so far; the journal calls it once in each commit.
+func (l *Log) Seal(tx journal.Tx, commit uint64) {
+	if !l.dirty {
+		return
+	}
+	root, err := rootOf(l.tree)
+	if err != nil {
+		panic(err) // the tree is not empty
+	}
+	size := l.tree.End()
+	body := log.Checkpoint{Origin: l.o.Signer.Name(), Size: size, Hash: root[:]}.Marshal()
+	signed, err := note.Sign(&note.Note{Text: string(body)}, l.o.Signer)
+	if err != nil {
+		panic(err) // the text is ours and the key is in memory
+	}
+	tx.Put(keyCheckpoint, signed)
+	l.dirty = false
+	l.mu.Lock()
+	l.pending = append(l.pending, sealed{commit, &Checkpoint{Size: size, Root: root, Note: signed}})
+	l.mu.Unlock()
+}
+
+// Durable publishes the checkpoints of all commits up to and including commit; the journal calls it.
+func (l *Log) Durable(commit uint64) {
+	l.mu.Lock()
+	n := 0
+	for n < len(l.pending) && l.pending[n].commit <= commit {
+		n++
+	}
+	if n > 0 {
+		l.latest.Store(l.pending[n-1].cp)
+		l.pending = append(l.pending[:0], l.pending[n:]...)
+	}
+	l.mu.Unlock()
+	if n > 0 {
+		select {
+		case l.notify <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Checkpoint returns the latest durable checkpoint; nil while the log is empty.
+func (l *Log) Checkpoint() *Checkpoint { return l.latest.Load() }
+
+// Origin returns the log's name in checkpoints.
+func (l *Log) Origin() string { return l.o.Verifier.Name() }
+
+// Domain returns the log's domain.
+func (l *Log) Domain() vaultmesh.Domain { return l.o.Domain }
+
+// Verifier returns the key of the checkpoints.
+func (l *Log) Verifier() note.Verifier { return l.o.Verifier }
+
+func rootOf(t *compact.Range) (vaultmesh.Digest, error) {
+	if t.End() == 0 {
+		return vaultmesh.Digest(rfc6962.DefaultHasher.EmptyRoot()), nil
+	}
+	h, err := t.GetRootHash(nil)
+	if err != nil {
+		return vaultmesh.Digest{}, err
+	}
+	return vaultmesh.Digest(h), nil
+}

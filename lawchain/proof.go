@@ -1,0 +1,161 @@
+package lawchain
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal"
+)
+
+func (l *Log) reader() journal.Reader { return *l.r.Load() }
+
+// Receipt returns the exact envelope bytes of a durable receipt.
+func (l *Log) Receipt(i vaultmesh.LogIndex) ([]byte, error) {
+	const op = "receipt"
+	cp := l.Checkpoint()
+	if cp == nil || uint64(i) >= cp.Size {
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log has no receipt %d", i).WithFix("indexes run from 0 to one below the size of the checkpoint")
+	}
+	b, ok, err := l.reader().Get(keyEntry(uint64(i)))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "receipt %d is missing from the journal", i)
+	}
+	return b, nil
+}
+
+// Subject returns the indexes of a subject's receipts from number from on, in order, at most limit.
+func (l *Log) Subject(subject string, from uint64, limit int) ([]vaultmesh.LogIndex, error) {
+	var out []vaultmesh.LogIndex
+	lo := keySubject(subject, from)
+	hi := append(keySubject(subject, 0)[:len(lo)-9], 1)
+	size := uint64(0)
+	if cp := l.Checkpoint(); cp != nil {
+		size = cp.Size
+	}
+	err := l.reader().Scan(lo, hi, func(_, v []byte) (bool, error) {
+		if len(v) != 8 {
+			return false, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the index of the subject is damaged")
+		}
+		i := binary.BigEndian.Uint64(v)
+		if i >= size {
+			return false, nil // applied, not yet durable
+		}
+		out = append(out, vaultmesh.LogIndex(i))
+		return len(out) < limit, nil
+	})
+	return out, err
+}
+
+// Inclusion returns the RFC 6962 audit path of receipt i in the tree of the given size.
+func (l *Log) Inclusion(i vaultmesh.LogIndex, size uint64) ([][]byte, error) {
+	if err := l.check("proof.inclusion", size); err != nil {
+		return nil, err
+	}
+	n, err := proof.Inclusion(uint64(i), size)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "proof.inclusion", "", "receipt %d is not in a tree of %d", i, size).Because(err)
+	}
+	return l.hashes(n)
+}
+
+// Consistency returns the RFC 6962 proof that the tree of size old is a prefix of the tree of the given size.
+func (l *Log) Consistency(old, size uint64) ([][]byte, error) {
+	if err := l.check("proof.consistency", size); err != nil {
+		return nil, err
+	}
+	n, err := proof.Consistency(old, size)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "proof.consistency", "", "sizes %d and %d", old, size).Because(err)
+	}
+	return l.hashes(n)
+}
+
+func (l *Log) check(op string, size uint64) error {
+	if cp := l.Checkpoint(); cp == nil || size > cp.Size {
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log has not reached size %d", size)
+	}
+	return nil
+}
+
+// RootAt returns the root of the tree of the given size.
+func (l *Log) RootAt(size uint64) (vaultmesh.Digest, error) {
+	if err := l.check("lawchain.root", size); err != nil {
+		return vaultmesh.Digest{}, err
+	}
+	var hashes [][]byte
+	for _, id := range compact.RangeNodes(0, size, nil) {
+		h, err := l.node(id)
+		if err != nil {
+			return vaultmesh.Digest{}, err
+		}
+		hashes = append(hashes, h)
+	}
+	t, err := factory.NewRange(0, size, hashes)
+	if err != nil {
+		return vaultmesh.Digest{}, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.root", "", "the tree of size %d cannot be rebuilt", size).Because(err)
+	}
+	return rootOf(t)
+}
+
+func (l *Log) hashes(n proof.Nodes) ([][]byte, error) {
+	out := make([][]byte, 0, len(n.IDs))
+	for _, id := range n.IDs {
+		h, err := l.node(id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, h)
+	}
+	out, err := n.Rehash(out, rfc6962.DefaultHasher.HashChildren)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Internal, "proof", "", "rehash").Because(err)
+	}
+	return out, nil
+}
+
+func (l *Log) node(id compact.NodeID) ([]byte, error) {
+	h, ok, err := l.reader().Get(keyNode(id.Level, id.Index))
+	if err != nil {
+		return nil, err
+	}
+	if !ok || len(h) != rfc6962.DefaultHasher.Size() {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.node", "", "node %d/%d of the tree is missing or damaged", id.Level, id.Index)
+	}
+	return h, nil
+}
+
+// Anchored is a checkpoint with a verified RFC 3161 timestamp over the SHA-256 of its note.
+type Anchored struct {
+	Checkpoint
+	Timestamp []byte // the TSA's whole response, DER
+}
+
+// PutAnchor stores a verified anchor of a checkpoint.
+func PutAnchor(tx journal.Tx, a Anchored) {
+	v := binary.BigEndian.AppendUint32(nil, uint32(len(a.Note)))
+	v = append(append(v, a.Note...), a.Timestamp...)
+	tx.Put(keyAnchor(a.Size), append(a.Root[:len(a.Root):len(a.Root)], v...))
+}
+
+// AnchorCovering returns the anchored checkpoint with the smallest size above index; ok is false where none exists yet.
+func (l *Log) AnchorCovering(index vaultmesh.LogIndex) (a Anchored, ok bool, err error) {
+	hi := append(bytes.Clone(keyAnchors[:len(keyAnchors)-1]), '/'+1)
+	err = l.reader().Scan(keyAnchor(uint64(index)+1), hi, func(k, v []byte) (bool, error) {
+		if len(k) != len(keyAnchors)+8 || len(v) < 36 || len(v) < 36+int(binary.BigEndian.Uint32(v[32:])) {
+			return false, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.anchor", "", "a stored anchor is damaged")
+		}
+		n := 36 + int(binary.BigEndian.Uint32(v[32:]))
+		a = Anchored{Checkpoint: Checkpoint{Size: binary.BigEndian.Uint64(k[len(keyAnchors):]), Root: vaultmesh.Digest(v[:32]), Note: bytes.Clone(v[36:n])}, Timestamp: bytes.Clone(v[n:])}
+		ok = true
+		return false, nil
+	})
+	return a, ok, err
+}
