@@ -1,0 +1,269 @@
+package dtdl
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"vaultmesh.org/vaultmesh"
+)
+
+// fault is what an instance value does wrong; the walk back adds where.
+type fault struct {
+	kind   vaultmesh.Kind
+	path   []string // innermost first
+	detail string
+	want   string
+}
+
+func (f *fault) in(segment string) *fault {
+	f.path = append(f.path, segment)
+	return f
+}
+
+// pointer renders the path as a JSON pointer (RFC 6901), "" for the value itself.
+func (f *fault) pointer() string {
+	var b strings.Builder
+	for i := len(f.path) - 1; i >= 0; i-- {
+		b.WriteByte('/')
+		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(f.path[i])))
+	}
+	return b.String()
+}
+
+func (s *Schema) validate(role, name string, raw json.RawMessage) error {
+	var f *fault
+	if len(raw) > MaxValueBytes {
+		f = &fault{kind: vaultmesh.TooLarge, detail: fmt.Sprintf("the value has %d bytes", len(raw)), want: fmt.Sprintf("at most %d", MaxValueBytes)}
+	} else {
+		sc := scanner{data: raw}
+		if f = sc.document(s); f == nil {
+			return nil
+		}
+	}
+	subject := strings.TrimSpace(role + " " + name)
+	if at := f.pointer(); at != "" {
+		subject += " at " + strconv.QuoteToASCII(at)
+	}
+	e := vaultmesh.Errorf(f.kind, "dtdl.validate", subject, "%s", f.detail)
+	if f.want != "" {
+		e = e.WithFix("expected %s", f.want)
+	}
+	return e
+}
+
+func (sc *scanner) document(s *Schema) *fault {
+	sc.space()
+	if f := sc.value(s); f != nil {
+		return f
+	}
+	sc.space()
+	if sc.i < len(sc.data) {
+		return broken("something follows the value")
+	}
+	return nil
+}
+
+func broken(why string) *fault {
+	return &fault{kind: vaultmesh.Invalid, detail: "not JSON: " + why, want: "one JSON value"}
+}
+
+// mismatch reports what stands where a value of kind k should be.
+func (sc *scanner) mismatch(k SchemaKind) *fault {
+	return &fault{kind: vaultmesh.Invalid, detail: "found " + sc.found(), want: wants[k]}
+}
+
+func outside(k SchemaKind, detail string) *fault {
+	return &fault{kind: vaultmesh.Invalid, detail: detail, want: wants[k]}
+}
+
+// wants teaches each kind by its range or by an example.
+var wants = [...]string{
+	Boolean: "a boolean, true or false", Byte: "a byte, a whole number from -128 to 127", Bytes: "bytes, a string in base64 with padding, like \"AQI=\"",
+	Date: "a date like \"2026-01-31\"", DateTime: "a dateTime like \"2026-01-31T12:00:00Z\"", Decimal: "a decimal, a string like \"-12.50\"",
+	Double: "a double, a finite number like 12.5", Duration: "a duration like \"PT1H30M\"", Float: "a float, a number within ±3.4028235e38 like 12.5",
+	Integer: "an integer, a whole number from -2147483648 to 2147483647", Long: "a long, a whole number from -9223372036854775808 to 9223372036854775807",
+	Short: "a short, a whole number from -32768 to 32767", String: "a string", Time: "a time with its offset like \"12:00:00Z\"",
+	UnsignedByte: "an unsignedByte, a whole number from 0 to 255", UnsignedInteger: "an unsignedInteger, a whole number from 0 to 4294967295",
+	UnsignedLong: "an unsignedLong, a whole number from 0 to 18446744073709551615", UnsignedShort: "an unsignedShort, a whole number from 0 to 65535",
+	UUID: "a uuid like \"f81d4fae-7dec-11d0-a765-00a0c91e6bf6\"", ScaledDecimal: "a scaledDecimal like {\"scale\": 7, \"value\": \"1234.56\"}",
+	Point: "a GeoJSON Point like {\"type\": \"Point\", \"coordinates\": [8.5, 47.4]}", MultiPoint: "a GeoJSON MultiPoint with an array of positions",
+	LineString: "a GeoJSON LineString with two or more positions", MultiLineString: "a GeoJSON MultiLineString with arrays of two or more positions",
+	Polygon:      "a GeoJSON Polygon with rings of four or more positions, each ring closed",
+	MultiPolygon: "a GeoJSON MultiPolygon with polygons of closed rings", Array: "an array", Map: "an object of string keys to values", Object: "an object",
+	Enum: "a value of the enum",
+}
+
+// spans gives the greatest magnitude of negative and of positive numbers by kind.
+var spans = [...]struct{ negative, positive uint64 }{
+	Byte: {1 << 7, 1<<7 - 1}, Short: {1 << 15, 1<<15 - 1}, Integer: {1 << 31, 1<<31 - 1}, Long: {1 << 63, 1<<63 - 1},
+	UnsignedByte: {0, 1<<8 - 1}, UnsignedShort: {0, 1<<16 - 1}, UnsignedInteger: {0, 1<<32 - 1}, UnsignedLong: {0, 1<<64 - 1},
+}
+
+func (sc *scanner) value(s *Schema) *fault {
+	switch s.kind {
+	case Boolean:
+		if sc.word("true") || sc.word("false") {
+			return nil
+		}
+		return sc.mismatch(Boolean)
+	case Double, Float:
+		return sc.float(s.kind)
+	case Byte, Short, Integer, Long, UnsignedByte, UnsignedShort, UnsignedInteger, UnsignedLong:
+		_, _, f := sc.integer(s.kind)
+		return f
+	case Array:
+		return sc.array(s)
+	case Enum:
+		return sc.enum(s)
+	case Map:
+		return sc.mapping(s)
+	case Object, ScaledDecimal:
+		return sc.object(s)
+	case Point, MultiPoint, LineString, MultiLineString, Polygon, MultiPolygon:
+		return sc.geometry(s.kind)
+	}
+	return sc.text(s.kind)
+}
+
+func (sc *scanner) float(k SchemaKind) *fault {
+	if c := sc.peek(); c != '-' && !isDigit(c) {
+		return sc.mismatch(k)
+	}
+	n, why := sc.num()
+	if why != "" {
+		return broken(why)
+	}
+	bits := 64
+	if k == Float {
+		bits = 32
+	}
+	if !n.finite(bits) {
+		return outside(k, "the number is outside the range")
+	}
+	return nil
+}
+
+func (sc *scanner) integer(k SchemaKind) (negative bool, magnitude uint64, f *fault) {
+	if c := sc.peek(); c != '-' && !isDigit(c) {
+		return false, 0, sc.mismatch(k)
+	}
+	n, why := sc.num()
+	if why != "" {
+		return false, 0, broken(why)
+	}
+	if !n.whole {
+		return false, 0, outside(k, "the number has a fraction or an exponent")
+	}
+	m, ok := n.magnitude()
+	limit := spans[k].positive
+	if n.negative {
+		limit = spans[k].negative
+		ok = ok && limit > 0 // an unsigned number has no sign, not even that of -0
+	}
+	if !ok || m > limit {
+		return false, 0, outside(k, "the number is outside the range")
+	}
+	return n.negative, m, nil
+}
+
+// text validates the kinds whose values are JSON strings.
+func (sc *scanner) text(k SchemaKind) *fault {
+	if sc.peek() != '"' {
+		return sc.mismatch(k)
+	}
+	t, escaped, why := sc.str()
+	if why != "" {
+		return broken(why)
+	}
+	if k == String {
+		return nil
+	}
+	if escaped {
+		t = unescape(t)
+	}
+	ok := false
+	switch k {
+	case Bytes:
+		ok = isBase64(t)
+	case Date:
+		ok = isDate(t)
+	case DateTime:
+		ok = isDateTime(t)
+	case Decimal:
+		ok = isDecimal(t)
+	case Duration:
+		ok = isDuration(t)
+	case Time:
+		ok = isTime(t)
+	case UUID:
+		ok = isUUID(t)
+	}
+	if !ok {
+		return outside(k, "the string is not of that form")
+	}
+	return nil
+}
+
+func (sc *scanner) enum(s *Schema) *fault {
+	if s.integer {
+		negative, m, f := sc.integer(Integer)
+		if f != nil {
+			return f
+		}
+		v := int64(m)
+		if negative {
+			v = -v
+		}
+		if _, ok := s.ints[int32(v)]; !ok {
+			return s.notListed()
+		}
+		return nil
+	}
+	if sc.peek() != '"' {
+		return sc.mismatch(String)
+	}
+	t, escaped, why := sc.str()
+	if why != "" {
+		return broken(why)
+	}
+	if escaped {
+		t = unescape(t)
+	}
+	if _, ok := s.strings[string(t)]; !ok {
+		return s.notListed()
+	}
+	return nil
+}
+
+func (s *Schema) notListed() *fault {
+	var b strings.Builder
+	b.WriteString("one of ")
+	for i := range s.values {
+		if i == 8 {
+			fmt.Fprintf(&b, " … (%d in all)", len(s.values))
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if s.integer {
+			fmt.Fprintf(&b, "%d", s.values[i].integer)
+		} else {
+			b.WriteString(strconv.QuoteToASCII(clip(s.values[i].text)))
+		}
+	}
+	return &fault{kind: vaultmesh.Invalid, detail: "the value is not in the enum", want: b.String()}
+}
+
+// isNull reports whether raw is empty or the JSON null.
+func isNull(raw json.RawMessage) bool {
+	sc := scanner{data: raw}
+	sc.space()
+	if sc.i < len(raw) && !sc.word("null") {
+		return false
+	}
+	sc.space()
+	return sc.i == len(raw)
+}
