@@ -193,7 +193,7 @@ func (s *Service) Halt(ctx context.Context, caller Caller, reason string) (HaltS
 			return HaltState{}, err
 		}
 		for _, o := range waiting {
-			if o.Command == c.ID && s.o.Dispatcher.Withdraw(o) {
+			if o.Command == c.ID && s.withdraw(o) {
 				withdrawn = append(withdrawn, c.ID)
 			}
 		}
@@ -260,4 +260,14 @@ func Revoked(r interface {
 }, block vaultmesh.Digest) bool {
 	_, ok, err := r.Get(keyRevoked(block))
 	return ok || err != nil // fails closed
+}
+
+// Signed returns the challenge of a command for which approvals were asked, nil for any other.
+func (s *Service) Signed(id vaultmesh.CommandID) (*receipt.Challenge, error) {
+	c, err := load(s.o.Journal, id)
+	if err != nil || len(c.Challenge) == 0 {
+		return nil, err
+	}
+	ch, err := receipt.OpenChallenge(c.Challenge)
+	return &ch, err
 }

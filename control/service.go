@@ -23,6 +23,8 @@ import (
 type Journal interface {
 	journal.Reader
 	Submit(ctx context.Context, lane journal.Lane, op journal.Op) error
+	// Settle returns when everything applied before the call is durable.
+	Settle(ctx context.Context) error
 }
 
 // Gate judges commands.
@@ -79,6 +81,8 @@ type Service struct {
 
 	idMu sync.Mutex // guards Rand
 
+	dispatcher atomic.Pointer[Dispatcher]
+
 	loops  sync.WaitGroup
 	stop   context.CancelFunc
 	m      *metrics
@@ -119,6 +123,21 @@ func NewService(o Options) (*Service, error) {
 	return s, nil
 }
 
+// SetDispatcher plugs in the device edge, which is made after the service. Until then commands wait in the outbox.
+func (s *Service) SetDispatcher(d Dispatcher) { s.dispatcher.Store(&d) }
+
+func (s *Service) dispatch(o Outbound) {
+	if d := s.dispatcher.Load(); d != nil {
+		(*d).Dispatch(o)
+	}
+}
+
+// withdraw reports whether the command certainly did not reach its device.
+func (s *Service) withdraw(o Outbound) bool {
+	d := s.dispatcher.Load()
+	return d == nil || (*d).Withdraw(o)
+}
+
 // Start runs the watch over deadlines and alignment until Close.
 func (s *Service) Start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
@@ -156,7 +175,7 @@ func (s *Service) order(ctx context.Context, e Entry) (Result, error) {
 	}
 	for _, o := range res.Outbox {
 		if !s.halted.Load().Halted {
-			s.o.Dispatcher.Dispatch(o)
+			s.dispatch(o)
 		}
 	}
 	return res, nil
@@ -363,8 +382,8 @@ func (s *Service) Simulate(ctx context.Context, caller Caller, p Proposal, n1 bo
 	return s.o.Simulator.Simulate(ctx, view, whatif.Query{Twin: p.Twin, Command: p.Command, Args: p.Args, N1: n1})
 }
 
-// Command returns one command.
-func (s *Service) Command(_ context.Context, caller Caller, id vaultmesh.CommandID) (Command, error) {
+// Command returns one command. What it shows is durable.
+func (s *Service) Command(ctx context.Context, caller Caller, id vaultmesh.CommandID) (Command, error) {
 	if err := vaultmesh.CheckID("command", string(id)); err != nil {
 		return Command{}, err
 	}
@@ -375,11 +394,11 @@ func (s *Service) Command(_ context.Context, caller Caller, id vaultmesh.Command
 	if err := authorise(caller, capability.Action{Verb: capability.Read, Twin: c.Twin}, s.o.Now()); err != nil {
 		return Command{}, err
 	}
-	return c.Command, nil
+	return c.Command, s.o.Journal.Settle(ctx)
 }
 
-// List returns the commands that the caller may read, newest first.
-func (s *Service) List(_ context.Context, caller Caller, f Filter) ([]Command, error) {
+// List returns the commands that the caller may read, newest first. What it shows is durable.
+func (s *Service) List(ctx context.Context, caller Caller, f Filter) ([]Command, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
@@ -400,7 +419,10 @@ func (s *Service) List(_ context.Context, caller Caller, f Filter) ([]Command, e
 		looked++
 		return len(out) < f.Limit && looked < 100_000, nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, s.o.Journal.Settle(ctx)
 }
 
 // Pending returns the commands that wait for the device, in order of dispatch; none while the domain is halted.

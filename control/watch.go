@@ -234,6 +234,7 @@ func (s *Service) overdue(ctx context.Context, c *record) {
 	switch c.State {
 	case Dispatched:
 		end(TimedOut, "the device did not answer in time")
+		s.look(ctx, c.Twin) // it may have acted all the same
 	case Acknowledged, TimedOut:
 		t, _ := s.o.Twins.Get(c.Twin)
 		if observed, ok := s.aligned(c, t); ok {

@@ -327,3 +327,37 @@ func TestLanesShareOneOrder(t *testing.T) {
 		}
 	}
 }
+
+// What Settle has let pass is still there after a crash: it waits for the disk, not for the memory.
+func TestSettle(t *testing.T) {
+	release := make(chan struct{})
+	applied := make(chan struct{}, 1)
+	j := open(t, t.TempDir(), journal.Options{Failpoint: func(point string) {
+		switch point {
+		case "applied":
+			applied <- struct{}{}
+		case "synced":
+			<-release
+		}
+	}})
+	defer j.Close()
+	done := make(chan error, 1)
+	if err := j.SubmitAsync(journal.Commands, put("k", "v"), func(err error) { done <- err }); err != nil {
+		t.Fatal(err)
+	}
+	<-applied
+	ctx, cancel := context.WithCancel(context.Background())
+	early := make(chan error, 1)
+	go func() { early <- j.Settle(ctx) }()
+	cancel()
+	if err := <-early; !errors.Is(err, context.Canceled) {
+		t.Fatalf("settled before the commit was durable: %v", err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Settle(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -154,6 +154,7 @@ func (l *lane) apply(reqs []request) group {
 		j.o.Log.Error("journal cannot apply a commit", "error", err)
 		logger{j.o.Log}.Fatalf("apply: %v", err)
 	}
+	j.applied.Store(j.commit)
 	for _, f := range t.applied {
 		f()
 	}
@@ -205,6 +206,7 @@ func (j *Journal) acknowledge(commit uint64) {
 			break
 		}
 	}
+	j.settled.advance(j.durable.Load())
 	if err := j.writeMark(); err != nil {
 		j.o.Log.Warn("cannot write the mark of the last acknowledged commit", "error", err)
 	}

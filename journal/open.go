@@ -51,8 +51,10 @@ type Journal struct {
 	lanes   [2]*lane
 	workers sync.WaitGroup
 
+	applied atomic.Uint64 // number of the last applied commit
 	durable atomic.Uint64 // number of the last durable commit
-	full    atomic.Bool   // the disk is full: refuse until restarted with space
+	settled settling
+	full    atomic.Bool // the disk is full: refuse until restarted with space
 	metrics metrics
 }
 
@@ -148,6 +150,7 @@ func (j *Journal) recover() error {
 		}
 		j.commit = binary.BigEndian.Uint64(v)
 	}
+	j.applied.Store(j.commit)
 	j.durable.Store(j.commit)
 	acked, f, err := openMark(filepath.Join(j.dir, "acknowledged"))
 	if err != nil {
