@@ -249,7 +249,16 @@ func (w *world) report(id vaultmesh.TwinID, properties string) {
 		w.t.Fatal(err)
 	}
 	err := w.j.Submit(context.Background(), journal.Telemetry, func(tx journal.Tx) error {
-		_, err := w.twins.Merge(tx, m, 0, 0)
+		leaf := receipt.MessageLeaf("vm/plc/tel/"+string(id), m.Raw)
+		body, err := receipt.Body(receipt.BatchBody{Root: leaf, Count: 1, First: m.Time, Last: m.Time})
+		if err != nil {
+			return err
+		}
+		batch, _, err := w.l.Append(tx, receipt.Draft{Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject("test"), Actor: "node:test", Time: m.Time, Body: body})
+		if err != nil {
+			return err
+		}
+		_, err = w.twins.Merge(tx, m, batch, 0)
 		return err
 	})
 	if err != nil {

@@ -202,6 +202,9 @@ func (m *Machine) authorize(tx journal.Tx, e Entry, c *record, j Judgement) (Res
 	if c.Needs != nil {
 		auth.Challenge = c.Needs.Digest
 	}
+	if j.VerdictID != c.VerdictID { // the gate simulated again at dispatch
+		auth.Verdict = j.Verdict
+	}
 	if err := m.step(tx, e, c, Authorized, m.Node, "", auth); err != nil {
 		return Result{}, err
 	}

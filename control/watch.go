@@ -107,15 +107,13 @@ func (s *Service) look(ctx context.Context, id vaultmesh.TwinID) {
 	}
 }
 
-// aligned reports whether every expected value is reported, by a message that the device sent after the dispatch. A
-// command that states no expectation is aligned by the device's acknowledgement alone.
+// aligned reports whether every expected value is reported, by a message that was proved after the dispatch: what the
+// asset said before cannot be its answer. A command that states no expectation is aligned by the device's
+// acknowledgement alone.
 func (s *Service) aligned(c *record, t twin.Twin) (map[string]receipt.Observation, bool) {
 	observed := map[string]receipt.Observation{}
 	if len(c.Expect) == 0 {
 		return observed, c.State == Acknowledged
-	}
-	if t.Seen.Before(c.Dispatched) {
-		return nil, false
 	}
 	for name, want := range c.Expect {
 		v, ok := t.Reported[name]
@@ -129,7 +127,11 @@ func (s *Service) aligned(c *record, t twin.Twin) (map[string]receipt.Observatio
 		if !ok || math.Abs(got-want) > s.tolerance(t.Model, name, want) {
 			return nil, false
 		}
-		observed[name] = s.observation(t.ID, v, &want)
+		o := s.observation(t.ID, v, &want)
+		if o.Batch == nil || uint64(*o.Batch) <= c.Outbox {
+			return nil, false
+		}
+		observed[name] = o
 	}
 	return observed, true
 }

@@ -1,0 +1,148 @@
+package receipt
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+)
+
+// clockSlack is how much later than a time-stamp a receipt under the stamped checkpoint may claim to be: the node's
+// clock may run ahead of the authority's.
+const clockSlack = time.Minute
+
+// timestamps checks every RFC 3161 response over the checkpoint, and that no receipt claims a time after it.
+func (j *judge) timestamps() {
+	parts := j.byType[PartTimestamp]
+	if len(parts) == 0 {
+		if j.pins.tsa != nil {
+			j.fail("timestamp.rfc3161", "the trust file pins a time-stamping authority and the bundle has no time-stamp")
+		} else {
+			j.pass("timestamp.rfc3161", "the bundle has no time-stamp and the trust file asks for none: nobody but the domain vouches for the times")
+		}
+		return
+	}
+	if len(parts) > maxStamps || len(j.byType[PartCheckpoint]) != 1 {
+		j.fail("timestamp.rfc3161", "%d time-stamps for %d checkpoints, want at most %d for one", len(parts), len(j.byType[PartCheckpoint]), maxStamps)
+		return
+	}
+	digest := vaultmesh.Sum(j.byType[PartCheckpoint][0].Data)
+	for i, p := range parts {
+		name := fmt.Sprintf("timestamp.rfc3161[%d]", i)
+		if j.pins.tsa == nil {
+			j.fail(name, "the trust file pins no root of a time-stamping authority: its time cannot be judged")
+			continue
+		}
+		ts, err := VerifyTimestamp(p.Data, digest, j.pins.tsa)
+		if err == nil {
+			err = j.noneLater(ts)
+		}
+		j.settle(name, err, "%s stamped sha256 of the checkpoint at %s; its chain leads to a pinned root and was valid then; no receipt claims to be later", ts.Signer, ts.Time.Format(time.RFC3339))
+	}
+}
+
+func (j *judge) noneLater(ts Timestamp) error {
+	limit := ts.Time.Add(ts.Accuracy + clockSlack)
+	for _, e := range j.order {
+		if e.Time.After(limit) {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "timestamp", e.Subject, "the receipt at index %d claims %s, the checkpoint that holds it was stamped at %s", e.index, e.Time.Format(TimeFormat), ts.Time.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// telemetry checks every message proof against the batch receipt that it names.
+func (j *judge) telemetry() {
+	j.messages = map[string]MessageProof{}
+	for _, p := range j.byType[PartMessage] {
+		m, err := OpenMessageProof(p.Data)
+		if err == nil && MessagePart(m).Name != p.Name {
+			err = vaultmesh.Errorf(vaultmesh.Corrupt, "telemetry.proof", "", "the proof is of message %d of the batch at %d", m.Index, m.Batch)
+		}
+		if err != nil {
+			j.fail("telemetry.proof["+p.Name+"]", "%v", err)
+			continue
+		}
+		name := fmt.Sprintf("telemetry.proof[%d-%d]", m.Batch, m.Index)
+		batch, ok := j.entries[m.Batch]
+		if !ok || batch.Kind != TelemetryBatch {
+			j.fail(name, "the bundle has no telemetry.batch receipt at index %d", m.Batch)
+			continue
+		}
+		body, err := ReadBody[BatchBody](&batch.Receipt)
+		if err == nil {
+			err = m.Verify(body)
+		}
+		if j.settle(name, err, "the message on %s is number %d of %d under root %s", m.Topic, m.Index, body.Count, body.Root) {
+			j.messages[p.Name] = m
+		}
+	}
+	if len(j.byType[PartMessage]) == 0 && !slices.ContainsFunc(j.order, func(e *entry) bool { return e.Kind == CommandAligned }) {
+		j.pass("telemetry.proof", "the bundle holds no telemetry and no command that claims to be aligned")
+	}
+}
+
+// observation checks that what made a command aligned was reported: by the device it was sent to, about its twin, in a
+// message that is proved and that the log holds after the dispatch.
+func (j *judge) observation(l *life) {
+	if l.observed == nil || l.last() != "aligned" {
+		return
+	}
+	name := l.name("telemetry.proof")
+	for property, want := range l.assessed.Expect {
+		if o, ok := l.observed.Observed[property]; !ok || o.Expected == nil || *o.Expected != want {
+			j.fail(name, "the assessment expects %s = %v, the aligned receipt does not say what became of it", property, want)
+			return
+		}
+	}
+	if len(l.observed.Observed) == 0 {
+		if l.at["acknowledged"] == nil {
+			j.fail(name, "nothing was observed, and the device did not acknowledge")
+			return
+		}
+		j.pass(name, "the assessment expects no value: aligned by the acknowledgement of %s alone", l.dispatched.Device)
+		return
+	}
+	for property, o := range l.observed.Observed {
+		if err := j.observed(l, property, o); err != nil {
+			j.fail(name, "%s: %v", property, err)
+			return
+		}
+	}
+	j.pass(name, "%d observed values are in proved messages of %s about %s, logged after the dispatch", len(l.observed.Observed), l.dispatched.Device, l.proposed.Twin)
+}
+
+func (j *judge) observed(l *life, property string, o Observation) error {
+	const op = "telemetry.proof"
+	if o.Batch == nil || o.Position < 0 {
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the receipt does not name the message that reported it")
+	}
+	m, ok := j.messages[MessagePart(MessageProof{Batch: *o.Batch, Index: uint64(o.Position)}).Name]
+	if !ok {
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the bundle does not prove message %d of the batch at %d", o.Position, *o.Batch)
+	}
+	if *o.Batch <= l.at["dispatched"].index {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the batch at %d was logged before the dispatch at %d", *o.Batch, l.at["dispatched"].index)
+	}
+	if want := "vm/" + string(l.dispatched.Device) + "/tel/" + string(l.proposed.Twin); m.Topic != want {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the message came on %s, not on %s", m.Topic, want)
+	}
+	canonical, err := Canonical(m.Payload, Limits{Bytes: 64 << 10, Depth: 16})
+	if err != nil {
+		return vaultmesh.Wrap(err, op, "payload")
+	}
+	var payload map[string]json.RawMessage // names are matched exactly, which decoding into a struct would not do
+	if err := json.Unmarshal(canonical, &payload); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Invalid, op, "payload", "not a device message").Because(err)
+	}
+	for _, group := range []string{"telemetry", "properties"} {
+		var values map[string]json.RawMessage
+		if json.Unmarshal(payload[group], &values) == nil && len(o.Value) > 0 && bytes.Equal(values[property], o.Value) {
+			return nil
+		}
+	}
+	return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the message does not report %s = %.64s", property, o.Value)
+}
