@@ -206,6 +206,22 @@ func (t Token) String() string {
 	return s.String()
 }
 
+// Block is one link of a token's chain, for people to read.
+type Block struct {
+	Digest vaultmesh.Digest  `json:"digest"` // what a revocation names
+	Holder ed25519.PublicKey `json:"holder"`
+	Grant  Grant             `json:"grant"`
+}
+
+// Blocks returns the chain from the root's block on. It verifies nothing.
+func (t Token) Blocks() []Block {
+	out := make([]Block, len(t.blocks))
+	for i, b := range t.blocks {
+		out[i] = Block{Digest: t.digest(i), Holder: b.body.Holder, Grant: b.grant}
+	}
+	return out
+}
+
 // Len returns the number of blocks.
 func (t Token) Len() int { return len(t.blocks) }
 

@@ -3,6 +3,7 @@ package receipt
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -108,6 +109,13 @@ func sameRequest(request []byte, b *ProposedBody) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(canonical, &members); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Invalid, op, "request", "not a JSON object").Because(err)
+	}
+	if string(members["method"]) == `"tools/call"` { // an MCP message: the proposal is the tool's arguments
+		var params, arguments map[string]json.RawMessage
+		if err := errors.Join(json.Unmarshal(members["params"], &params), json.Unmarshal(params["arguments"], &arguments)); err != nil {
+			return vaultmesh.Errorf(vaultmesh.Invalid, op, "request", "not a tool call").Because(err)
+		}
+		members = arguments
 	}
 	args := string(members["args"])
 	if args == "" && string(b.Args) == "{}" {

@@ -68,6 +68,28 @@ func (v *Snapshot) Each(fn func(Twin) bool) {
 	}
 }
 
+// Reading is one twin of a snapshot, read value by value. It is for those who read a few values of very many twins that
+// change all the time: no map is made.
+type Reading struct{ st *state }
+
+// EachReading calls fn for every twin in ascending order of its identifier until fn returns false.
+func (v *Snapshot) EachReading(fn func(Reading) bool) {
+	for _, place := range v.order.of(v.ids) {
+		if !fn(Reading{v.pages[place/pageSize].states[place%pageSize]}) {
+			return
+		}
+	}
+}
+
+// Definition of the twin; it must not be changed.
+func (r Reading) Definition() *Definition { return &r.st.def.Definition }
+
+// Seen is [Twin].Seen.
+func (r Reading) Seen() time.Time { return r.st.seen() }
+
+// Value returns one reported property or telemetry value.
+func (r Reading) Value(name string) (Value, bool) { return r.st.value(name) }
+
 // Len returns the number of twins.
 func (v *Snapshot) Len() int { return len(v.ids) }
 

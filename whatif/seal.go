@@ -17,9 +17,12 @@ const MaxOldestData = 100 * 24 * time.Hour
 const maxVerdict = 1 << 20
 
 // Seal returns v with its ID set to the digest of every other field: SHA-256 over the canonical JSON (RFC 8785) of
-// the verdict with an empty ID. It fails with Invalid where a number is not finite, the arguments are not one JSON
+// the verdict with an empty ID. Empty arguments become absent ones, which have a JSON form. It fails with Invalid where a number is not finite, the arguments are not one JSON
 // value, or OldestData is outside 0..MaxOldestData, and with TooLarge beyond 1 MiB.
 func Seal(v Verdict) (Verdict, error) {
+	if len(v.Query.Args) == 0 {
+		v.Query.Args = nil
+	}
 	id, err := v.digest()
 	if err != nil {
 		return Verdict{}, err
@@ -86,8 +89,8 @@ func (v Verdict) Check(q Query, now time.Time, maxAge time.Duration, topology va
 	return nil
 }
 
-// sameCommand compares twin, command and canonical arguments; absent arguments, null and the empty object are not
-// distinguished by the devices, but are different requests here.
+// sameCommand compares twin, command and canonical arguments. Absent arguments, null and the empty object are the same
+// request: a command without arguments.
 func sameCommand(a, b Query) (bool, error) {
 	if a.Twin != b.Twin || a.Command != b.Command {
 		return false, nil
@@ -95,16 +98,21 @@ func sameCommand(a, b Query) (bool, error) {
 	if bytes.Equal(a.Args, b.Args) {
 		return true, nil
 	}
-	if len(a.Args) == 0 || len(b.Args) == 0 {
-		return false, nil
-	}
-	left, err := receipt.Canonical(a.Args, receipt.Limits{})
+	left, err := request(a.Args)
 	if err != nil {
 		return false, nil // a sealed verdict has canonical arguments, so nothing can equal these
 	}
-	right, err := receipt.Canonical(b.Args, receipt.Limits{})
+	right, err := request(b.Args)
 	if err != nil {
 		return false, vaultmesh.Errorf(vaultmesh.Invalid, "whatif.check", string(b.Twin), "the arguments have no canonical form").Because(err)
 	}
 	return bytes.Equal(left, right), nil
+}
+
+// request returns the canonical form of arguments.
+func request(args json.RawMessage) ([]byte, error) {
+	if len(args) == 0 || string(args) == "null" {
+		return []byte("{}"), nil
+	}
+	return receipt.Canonical(args, receipt.Limits{})
 }

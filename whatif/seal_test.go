@@ -98,6 +98,32 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCommandsWithoutArguments(t *testing.T) {
+	forms := []json.RawMessage{nil, {}, json.RawMessage("null"), json.RawMessage("{}"), json.RawMessage(" { } ")}
+	for _, simulated := range forms {
+		v := sample()
+		v.Query.Args = simulated
+		raw, err := json.Marshal(sealed(t, v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Verdict
+		if err := json.Unmarshal(raw, &back); err != nil {
+			t.Fatal(err)
+		}
+		for _, asked := range forms {
+			q := v.Query
+			q.Args = asked
+			if err := back.Check(q, taken, 0, v.Topology); err != nil {
+				t.Errorf("simulated with %q, asked with %q: %v", simulated, asked, err)
+			}
+		}
+		if err := back.Check(sample().Query, taken, 0, v.Topology); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+			t.Errorf("simulated with %q, asked with arguments: %v", simulated, err)
+		}
+	}
+}
+
 func TestCheckNeedsN1(t *testing.T) {
 	v := sample()
 	v.Query.N1 = false

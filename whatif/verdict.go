@@ -95,8 +95,9 @@ type Verdict struct {
 	Model      string           `json:"model"` // name and version of the simulator
 	Before     Summary          `json:"before"`
 	After      Summary          `json:"after"`
-	New        []Violation      `json:"new,omitempty"`     // violations that the command causes or worsens
-	Present    []Violation      `json:"present,omitempty"` // violations that existed before (bounded)
+	New        []Violation      `json:"new,omitempty"`      // violations that the command causes or worsens; none where Safe
+	Warnings   []Violation      `json:"warnings,omitempty"` // what it causes or worsens without being unsafe by that alone
+	Present    []Violation      `json:"present,omitempty"`  // violations that existed before (bounded)
 	Checked    int              `json:"n1_checked,omitempty"`
 	// Expect is what the command should make the asset report: property or telemetry name to value.
 	Expect map[string]float64 `json:"expect,omitempty"`

@@ -1,0 +1,246 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// maxBundle bounds the commands of one bundle.
+const maxBundle = 100
+
+func (s *Server) getReceipt(w http.ResponseWriter, q *request) error {
+	if err := mayRead(q.caller, ""); err != nil {
+		return err
+	}
+	index, err := strconv.ParseUint(q.PathValue("index"), 10, 63)
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Invalid, "receipt", clip(q.PathValue("index")), "it is no log index").WithFix("give a decimal integer from 0")
+	}
+	r, err := s.receipt(q, vaultmesh.LogIndex(index))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, r)
+}
+
+func (s *Server) receipt(q *request, index vaultmesh.LogIndex) (Receipt, error) {
+	envelope, err := s.opts.Evidence.Receipt(q.Context(), index)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return newReceipt(index, envelope)
+}
+
+// newReceipt shows an envelope of the log for reading.
+func newReceipt(index vaultmesh.LogIndex, envelope []byte) (Receipt, error) {
+	var dsse struct {
+		Payload string `json:"payload"`
+	}
+	corrupt := func(err error) error {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "receipt", strconv.FormatUint(uint64(index), 10), "the envelope cannot be read").Because(err)
+	}
+	if err := json.Unmarshal(envelope, &dsse); err != nil {
+		return Receipt{}, corrupt(err)
+	}
+	statement, err := base64.StdEncoding.DecodeString(dsse.Payload)
+	if err != nil {
+		return Receipt{}, corrupt(err)
+	}
+	if !json.Valid(statement) {
+		return Receipt{}, corrupt(nil)
+	}
+	return Receipt{Index: index, Leaf: receipt.LeafHash(envelope), Envelope: envelope, Statement: statement}, nil
+}
+
+// getReceipts lists the receipts of a subject. One twin's or command's history may be read by whoever may read the
+// twin; any other subject belongs to the whole domain.
+func (s *Server) getReceipts(w http.ResponseWriter, q *request) error {
+	p := params(q, "subject", "from", "limit")
+	subject := p.text("subject", 2*vaultmesh.MaxID)
+	from, _ := p.number("from", false)
+	limit := p.limit(100, s.limits.Page)
+	if subject == "" {
+		p.fail("subject", "it is missing", `give a subject such as "command/<id>" or "twin/<id>"`)
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if err := s.mayReadSubject(q, subject); err != nil {
+		return err
+	}
+	indexes, err := s.opts.Evidence.Subject(q.Context(), subject, vaultmesh.LogIndex(from), limit+1)
+	if err != nil {
+		return err
+	}
+	page := ReceiptPage{Subject: subject, Receipts: []Receipt{}}
+	if len(indexes) > limit {
+		page.Next = &indexes[limit]
+		indexes = indexes[:limit]
+	}
+	for _, i := range indexes {
+		r, err := s.receipt(q, i)
+		if err != nil {
+			return err
+		}
+		page.Receipts = append(page.Receipts, r)
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+func (s *Server) mayReadSubject(q *request, subject string) error {
+	if id, ok := strings.CutPrefix(subject, receipt.TwinSubject("")); ok {
+		return mayRead(q.caller, vaultmesh.TwinID(id))
+	}
+	if id, ok := strings.CutPrefix(subject, receipt.CommandSubject("")); ok {
+		_, err := s.readable(q, vaultmesh.CommandID(id))
+		return err
+	}
+	return mayRead(q.caller, "")
+}
+
+func (s *Server) getBundle(w http.ResponseWriter, q *request) error {
+	c, err := s.command(q)
+	if err != nil {
+		return err
+	}
+	return s.bundle(w, q, []vaultmesh.CommandID{c.ID})
+}
+
+func (s *Server) getBundles(w http.ResponseWriter, q *request) error {
+	p := params(q, "command...")
+	if p.err != nil {
+		return p.err
+	}
+	names := p.values["command"]
+	if len(names) == 0 || len(names) > maxBundle {
+		return vaultmesh.Errorf(vaultmesh.Invalid, "query", "command", "it occurs %d times, want 1 to %d", len(names), maxBundle).
+			WithFix("repeat it: ?command=<id>&command=<id>")
+	}
+	ids := make([]vaultmesh.CommandID, len(names))
+	for i, name := range names {
+		if err := vaultmesh.CheckID("command", name); err != nil {
+			return err
+		}
+		ids[i] = vaultmesh.CommandID(name)
+		if _, err := s.readable(q, ids[i]); err != nil {
+			return err
+		}
+	}
+	return s.bundle(w, q, ids)
+}
+
+// bundle answers with the exact bytes: a bundle has one encoding only.
+func (s *Server) bundle(w http.ResponseWriter, q *request, ids []vaultmesh.CommandID) error {
+	b, err := s.opts.Evidence.Bundle(q.Context(), ids)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Disposition", `attachment; filename="vaultmesh-bundle.json"`)
+	writeBytes(w, http.StatusOK, "application/json", b)
+	return nil
+}
+
+// mayReadLog asks a caller with a token for the right to read the whole domain; without one the route was open to
+// the peer.
+func mayReadLog(q *request) error {
+	if q.caller.Capability == nil {
+		return nil
+	}
+	return mayRead(q.caller, "")
+}
+
+func (s *Server) getCheckpoint(w http.ResponseWriter, q *request) error {
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	note, err := s.opts.Evidence.Checkpoint(q.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-cache") // a client must see how far the log has come
+	writeBytes(w, http.StatusOK, "text/plain; charset=utf-8", note)
+	return nil
+}
+
+// tilePath is the grammar of C2SP tlog-tiles: a level from 0 to 63 or "entries", the tile's number in groups of
+// three digits of which all but the last start with x, and the width of a partial tile from 1 to 255.
+var tilePath = regexp.MustCompile(`^(?:[0-9]|[1-5][0-9]|6[0-3]|entries)/(?:x[0-9]{3}/){0,5}[0-9]{3}(\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?$`)
+
+func (s *Server) getTile(w http.ResponseWriter, q *request) error {
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	path := q.PathValue("path")
+	// A number has one path only: no leading group of zeros.
+	if len(path) > 64 || !tilePath.MatchString(path) || strings.Contains(path, "/x000/") && strings.Index(path, "/x000/") == strings.IndexByte(path, '/') {
+		return vaultmesh.Errorf(vaultmesh.NotFound, "log.tile", clip(path), "it is no path of C2SP tlog-tiles").
+			WithFix("use tile/<level>/<number>, for example tile/0/x001/234 or tile/entries/000.p/5")
+	}
+	b, err := s.opts.Evidence.Tile(q.Context(), "tile/"+path)
+	if err != nil {
+		return err
+	}
+	// A tile never changes, since the log only grows. A shared cache may keep it where anyone may read it.
+	scope := "private"
+	if q.caller.Capability == nil {
+		scope = "public"
+	}
+	w.Header().Set("Cache-Control", scope+", max-age=31536000, immutable")
+	writeBytes(w, http.StatusOK, "application/octet-stream", b)
+	return nil
+}
+
+func (s *Server) getInclusion(w http.ResponseWriter, q *request) error {
+	p := params(q, "index", "size")
+	index, _ := p.number("index", true)
+	size, _ := p.number("size", true)
+	if p.err == nil && index >= size {
+		p.fail("index", "it is not below size", "give the size of a checkpoint that covers the receipt")
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	hashes, err := s.opts.Evidence.Inclusion(q.Context(), vaultmesh.LogIndex(index), size)
+	if err != nil {
+		return err
+	}
+	i := vaultmesh.LogIndex(index)
+	return writeJSON(w, http.StatusOK, Proof{Index: &i, Size: size, Hashes: notNil(hashes)})
+}
+
+func (s *Server) getConsistency(w http.ResponseWriter, q *request) error {
+	p := params(q, "old", "new")
+	old, _ := p.number("old", true)
+	size, _ := p.number("new", true)
+	if p.err == nil && old > size {
+		p.fail("old", "it is greater than new", "swap them")
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	hashes, err := s.opts.Evidence.Consistency(q.Context(), old, size)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, Proof{Old: &old, Size: size, Hashes: notNil(hashes)})
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

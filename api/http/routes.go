@@ -1,0 +1,240 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/control"
+)
+
+// access says what a route asks of a request before its handler runs.
+type access uint8
+
+const (
+	byToken   access = iota // a capability and proof of its holder
+	byAnyone                // nothing
+	byMetrics               // a peer of Options.MetricsFrom, else byToken
+	byLog                   // a peer of Options.LogFrom, else byToken
+)
+
+// route is one line of the table that the mux, the metrics' labels and the test of openapi.yaml share.
+type route struct {
+	method, path string
+	access       access
+	unlimited    bool // neither counted among the concurrent requests nor ended by a time limit
+	handle       func(s *Server, w http.ResponseWriter, q *request) error
+}
+
+func (r route) pattern() string { return r.method + " " + r.path }
+
+var table = []route{
+	{"GET", "/healthz", byAnyone, true, (*Server).getHealth},
+	{"GET", "/readyz", byAnyone, false, (*Server).getReady},
+	{"GET", "/metrics", byMetrics, false, (*Server).getMetrics},
+
+	{"GET", "/v1/openapi.yaml", byToken, false, (*Server).getOpenAPI},
+	{"GET", "/v1/twins", byToken, false, (*Server).getTwins},
+	{"GET", "/v1/twins/{id}", byToken, false, (*Server).getTwin},
+	{"GET", "/v1/twins/{id}/history", byToken, false, (*Server).getHistory},
+
+	{"POST", "/v1/commands", byToken, false, (*Server).postCommand},
+	{"GET", "/v1/commands", byToken, false, (*Server).getCommands},
+	{"GET", "/v1/commands/{id}", byToken, false, (*Server).getCommand},
+	{"GET", "/v1/commands/{id}/challenge", byToken, false, (*Server).getChallenge},
+	{"POST", "/v1/commands/{id}/approve", byToken, false, (*Server).postApprove},
+	{"POST", "/v1/commands/{id}/reject", byToken, false, (*Server).postReject},
+	{"POST", "/v1/commands/{id}/cancel", byToken, false, (*Server).postCancel},
+	{"GET", "/v1/commands/{id}/bundle", byToken, false, (*Server).getBundle},
+	{"POST", "/v1/simulations", byToken, false, (*Server).postSimulation},
+	{"GET", "/v1/halt", byToken, false, (*Server).getHalt},
+	{"POST", "/v1/halt", byToken, false, (*Server).postHalt},
+	{"DELETE", "/v1/halt", byToken, false, (*Server).deleteHalt},
+
+	{"GET", "/v1/receipts", byToken, false, (*Server).getReceipts},
+	{"GET", "/v1/receipts/{index}", byToken, false, (*Server).getReceipt},
+	{"GET", "/v1/bundles", byToken, false, (*Server).getBundles},
+	{"GET", "/v1/log/checkpoint", byToken, false, (*Server).getCheckpoint},
+	{"GET", "/v1/log/inclusion", byToken, false, (*Server).getInclusion},
+	{"GET", "/v1/log/consistency", byToken, false, (*Server).getConsistency},
+	{"GET", "/log/checkpoint", byLog, false, (*Server).getCheckpoint},
+	{"GET", "/log/tile/{path...}", byLog, false, (*Server).getTile},
+
+	{"GET", "/v1/devices", byToken, false, (*Server).getDevices},
+	{"GET", "/v1/devices/{id}/refusals", byToken, false, (*Server).getRefusals},
+	{"POST", "/v1/capabilities/revoke", byToken, false, (*Server).postRevoke},
+	{"GET", "/v1/feed", byToken, true, (*Server).getFeed},
+}
+
+// request is one request on its way through a handler.
+type request struct {
+	*http.Request
+	id     string // names the request in answers and in the node's log
+	now    time.Time
+	caller control.Caller // zero where the route was open to the peer
+	body   []byte         // whole, at most Limits.Body
+}
+
+func (s *Server) routes() (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	methods := map[string]bool{}
+	for _, r := range table {
+		mux.Handle(r.pattern(), s.serve(r))
+		methods[r.method] = true
+	}
+	known := make([]string, 0, len(methods)+1)
+	for m := range methods {
+		known = append(known, m)
+	}
+	slices.Sort(known)
+	for pattern, h := range s.opts.Mount {
+		if err := mount(mux, pattern, s.serve(route{path: pattern, access: byAnyone, unlimited: true, handle: mounted(h)})); err != nil {
+			return nil, err
+		}
+	}
+	if _, taken := s.opts.Mount["/"]; !taken {
+		mux.Handle("/", s.serve(route{path: "none", access: byAnyone, handle: func(_ *Server, w http.ResponseWriter, q *request) error {
+			return noRoute(mux, known, w, q)
+		}}))
+	}
+	return mux, nil
+}
+
+// mount turns the panic of a malformed or clashing pattern, which is the caller's data here, into an error.
+func mount(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = vaultmesh.Errorf(vaultmesh.Invalid, "http.options", "Mount", "pattern %.80q: %v", pattern, p)
+		}
+	}()
+	mux.Handle(pattern, h)
+	return nil
+}
+
+func mounted(h http.Handler) func(*Server, http.ResponseWriter, *request) error {
+	return func(_ *Server, w http.ResponseWriter, q *request) error {
+		h.ServeHTTP(w, q.Request)
+		return nil
+	}
+}
+
+// noRoute answers a path that no route has (404) or that exists with other methods only (405).
+func noRoute(mux *http.ServeMux, methods []string, w http.ResponseWriter, q *request) error {
+	var allow []string
+	for _, m := range methods {
+		probe := &http.Request{Method: m, URL: q.URL, Host: q.Host}
+		if _, pattern := mux.Handler(probe); pattern != "/" && pattern != "" {
+			allow = append(allow, m)
+		}
+	}
+	if allow == nil {
+		return vaultmesh.Errorf(vaultmesh.NotFound, "http", q.URL.Path, "there is no such route").WithFix("see /v1/openapi.yaml for the routes")
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	return &statusError{http.StatusMethodNotAllowed, vaultmesh.Errorf(vaultmesh.Invalid, "http", q.URL.Path, "the method %.16q is not served here", q.Method).
+		WithFix("use %s", strings.Join(allow, " or "))}
+}
+
+// serve does for every route what does not depend on it: headers, limits, authentication, errors and metrics.
+func (s *Server) serve(rt route) http.Handler {
+	observe := s.metrics.route(rt)
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now() // latency is measured on the monotonic clock, whatever Options.Now says
+		w := &recorder{ResponseWriter: rw}
+		defer func() { observe(w.status, time.Since(start)) }()
+		q := &request{Request: r, now: s.now(), id: s.prefix + "-" + strconv.FormatUint(s.requests.Add(1), 10)}
+		s.setHeaders(w.Header(), q)
+		if !rt.unlimited {
+			select {
+			case s.slots <- struct{}{}:
+				defer func() { <-s.slots }()
+			default:
+				s.fail(w, q, vaultmesh.Errorf(vaultmesh.Unavailable, "http", "", "all %d places for requests are in use", cap(s.slots)).
+					WithFix("wait as long as Retry-After says"))
+				return
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), s.limits.RequestTimeout)
+			defer cancel()
+			q.Request = r.WithContext(ctx)
+		}
+		if err := s.admit(rt, w, q); err != nil {
+			s.fail(w, q, err)
+			return
+		}
+		if err := rt.handle(s, w, q); err != nil {
+			s.fail(w, q, err)
+		}
+	})
+}
+
+// admit authenticates the request where its route asks for it, and reads its body.
+func (s *Server) admit(rt route, w http.ResponseWriter, q *request) error {
+	switch {
+	case rt.access == byAnyone:
+		return nil
+	case rt.access == byMetrics && peerIn(q.RemoteAddr, s.opts.MetricsFrom), rt.access == byLog && peerIn(q.RemoteAddr, s.opts.LogFrom):
+		return nil
+	}
+	who, err := s.auth.token(q.Request, q.now)
+	if err != nil {
+		return s.unauthenticated(w, err)
+	}
+	// The body is read only for a holder of a valid token, and before the proof, which covers it.
+	if q.body, err = readBody(w, q.Request, s.limits.Body); err != nil {
+		return err
+	}
+	if err = s.auth.possession(q.Request, q.body, &who, q.now); err != nil {
+		return s.unauthenticated(w, err)
+	}
+	q.caller = who
+	return nil
+}
+
+// unauthenticated makes err a 401, unless it says that the same request may be sent again later.
+func (s *Server) unauthenticated(w http.ResponseWriter, err error) error {
+	if vaultmesh.KindOf(err).Retryable() {
+		return err
+	}
+	w.Header().Set("WWW-Authenticate", fmt.Sprintf("VaultMesh realm=%q", s.opts.Domain))
+	return &statusError{http.StatusUnauthorized, err}
+}
+
+// setHeaders says what a browser must not do with an answer. A mounted handler may replace them.
+func (s *Server) setHeaders(h http.Header, q *request) {
+	h.Set("VaultMesh-Request", q.id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if s.opts.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// recorder remembers the status for the metrics. Unwrap lets the WebSocket upgrade reach the connection.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,80 @@
+package mcpapi
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/capability"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/twin"
+)
+
+// guarded authorises reads by the caller's capability before the backend is asked, so that nothing is told about twins
+// that the caller may not read. What acts is authorised, and receipted, by the backend itself.
+type guarded struct {
+	Backend
+	now func() time.Time
+}
+
+func (g guarded) mayRead(caller control.Caller, id vaultmesh.TwinID) error {
+	if caller.Capability == nil {
+		return vaultmesh.Errorf(vaultmesh.Denied, "read", string(id), "no capability was presented").WithFix("send a capability token and a proof of possession")
+	}
+	if err := caller.Capability.ValidAt(g.now()); err != nil {
+		return err
+	}
+	return caller.Capability.Allows(capability.Action{Verb: capability.Read, Twin: id})
+}
+
+func (g guarded) Twins(ctx context.Context, caller control.Caller, f TwinFilter) (TwinPage, error) {
+	p, err := g.Backend.Twins(ctx, caller, f)
+	if err != nil {
+		return TwinPage{}, err
+	}
+	p.Twins = slices.DeleteFunc(slices.Clone(p.Twins), func(t twin.Twin) bool { return g.mayRead(caller, t.ID) != nil })
+	return p, nil
+}
+
+func (g guarded) Twin(ctx context.Context, caller control.Caller, id vaultmesh.TwinID) (twin.Twin, error) {
+	if err := g.mayRead(caller, id); err != nil {
+		return twin.Twin{}, err
+	}
+	return g.Backend.Twin(ctx, caller, id)
+}
+
+func (g guarded) History(ctx context.Context, caller control.Caller, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error) {
+	if err := g.mayRead(caller, id); err != nil {
+		return nil, err
+	}
+	return g.Backend.History(ctx, caller, id, name, from, to, limit)
+}
+
+func (g guarded) Command(ctx context.Context, caller control.Caller, id vaultmesh.CommandID) (control.Command, error) {
+	c, err := g.Backend.Command(ctx, caller, id)
+	if err != nil {
+		return control.Command{}, err
+	}
+	if err := g.mayRead(caller, c.Twin); err != nil {
+		return control.Command{}, err
+	}
+	return c, nil
+}
+
+func (g guarded) Commands(ctx context.Context, caller control.Caller, f control.Filter) ([]control.Command, error) {
+	list, err := g.Backend.Commands(ctx, caller, f)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(c control.Command) bool { return g.mayRead(caller, c.Twin) != nil }), nil
+}
+
+func (g guarded) Bundle(ctx context.Context, caller control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
+	for _, id := range ids {
+		if _, err := g.Command(ctx, caller, id); err != nil {
+			return nil, err
+		}
+	}
+	return g.Backend.Bundle(ctx, caller, ids)
+}

@@ -1,0 +1,53 @@
+package mcpapi
+
+import (
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/capability"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// ProofMeta is the member of a call's _meta in which a client over HTTP may send a proof of possession for the
+// proposal alone: capability.SignProof over the target {domain, "mcp", "propose_command", SHA-256 of
+// receipt.ProposedBody.RequestText}. It goes into the proposal's receipt, where an auditor can check it offline. The
+// proof of the HTTP request, which is about the message around the proposal, cannot be checked there.
+const ProofMeta = "org.vaultmesh/proof"
+
+const (
+	proofSkew   = 30 * time.Second // clock difference allowed to a proof
+	maxReplays  = 100_000          // proofs that are remembered
+	proofMethod = "mcp"
+	proposeTool = "propose_command"
+)
+
+// possession returns the caller with the proof that the proposal's receipt shall hold.
+func (s *Server) possession(c call, p control.Proposal) (control.Caller, error) {
+	caller := c.caller
+	if !c.remote {
+		return caller, nil
+	}
+	caller.Proof, caller.Target = "", nil
+	if c.proof == "" {
+		return caller, nil
+	}
+	const op = "mcp.proof"
+	body := receipt.ProposedBody{Args: p.Args, IdempotencyKey: p.IdempotencyKey, Reason: p.Reason}
+	body.Twin, body.Name = p.Twin, p.Command
+	if len(body.Args) == 0 {
+		body.Args = []byte("{}")
+	}
+	digest := vaultmesh.Sum(body.RequestText())
+	now := s.opts.Now()
+	nonce, err := capability.VerifyProof(c.proof, capability.Target{Domain: s.opts.Domain, Method: proofMethod, Path: proposeTool, Body: digest}, caller.Key, now, proofSkew)
+	if err == nil {
+		err = s.replays.Use(caller.Key, nonce, now)
+	}
+	if err != nil {
+		return control.Caller{}, vaultmesh.Wrap(err, op, ProofMeta)
+	}
+	caller.Proof = c.proof
+	caller.Target = &receipt.ProofTarget{Method: proofMethod, Path: proposeTool, Body: digest}
+	return caller, nil
+}

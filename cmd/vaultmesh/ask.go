@@ -1,0 +1,593 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/node"
+	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/twin"
+	"vaultmesh.org/vaultmesh/whatif"
+)
+
+// asking are the flags of every command that asks a node.
+type asking struct {
+	As   string `help:"Credential file; default: the dev node's operator." type:"path" env:"VAULTMESH_AS"`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (q *asking) credential() (*node.Credential, error) {
+	path := q.As
+	if path == "" {
+		path = node.CredentialPath(node.DefaultDevData()+"/data", node.DevOperator)
+		if _, err := os.Stat(path); err != nil {
+			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "credential", "", "no credential was named, and no dev node keeps one").
+				WithFix("start one with `vaultmesh run`, or name a file with --as or VAULTMESH_AS")
+		}
+	}
+	return node.LoadCredential(path)
+}
+
+func (q *asking) client() (*httpapi.Client, *node.Credential, error) {
+	c, err := q.credential()
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := c.Client()
+	return client, c, err
+}
+
+// show prints v as JSON, or lets text print it for people.
+func (q *asking) show(a *app, v any, text func(w io.Writer)) error {
+	if q.JSON {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.out, string(b))
+		return err
+	}
+	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	text(w)
+	return w.Flush()
+}
+
+type twinsCmd struct {
+	asking
+	Prefix string             `help:"Only identifiers that begin so."`
+	Model  string             `help:"Only twins of this model or one that extends it."`
+	Device vaultmesh.DeviceID `help:"Only twins of this device."`
+	Limit  int                `help:"At most this many." default:"1000"`
+}
+
+// Run lists twins.
+func (c *twinsCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	page, err := client.Twins(a.ctx, httpapi.TwinQuery{Prefix: c.Prefix, Model: c.Model, Device: c.Device, Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	return c.show(a, page, func(w io.Writer) {
+		fmt.Fprintln(w, "twin\tmodel\tdevice\tage\tvalues")
+		for _, t := range page.Twins {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, shortModel(t.Model), t.Device, age(t.Seen), clip(values(t), 100))
+		}
+		if page.Next != "" {
+			fmt.Fprintf(w, "… more after %s\n", page.Next)
+		}
+	})
+}
+
+func shortModel(dtmi string) string {
+	s := dtmi[strings.LastIndexByte(dtmi, ':')+1:]
+	name, _, _ := strings.Cut(s, ";")
+	return name
+}
+
+func age(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(100 * time.Millisecond).String()
+}
+
+func values(t twin.Twin) string {
+	var out []string
+	for _, m := range []map[string]twin.Value{t.Reported, t.Telemetry} {
+		names := make([]string, 0, len(m))
+		for n := range m {
+			names = append(names, n)
+		}
+		sort.Strings(names)
+		for _, n := range names {
+			out = append(out, n+"="+string(m[n].V))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
+
+type twinCmd struct {
+	asking
+	ID vaultmesh.TwinID `arg:"" help:"Twin."`
+}
+
+// Run shows one twin.
+func (c *twinCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	t, err := client.Twin(a.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return c.show(a, t, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\t%s\tdevice %s\tversion %d\tseen %s ago\n\n", t.ID, t.Model, t.Device, t.Version, age(t.Seen))
+		fmt.Fprintln(w, "name\tvalue\tdesired\tquality\tage\tkind")
+		row := func(kind string, m map[string]twin.Value) {
+			names := make([]string, 0, len(m))
+			for n := range m {
+				names = append(names, n)
+			}
+			sort.Strings(names)
+			for _, n := range names {
+				q, _ := m[n].Q.MarshalText()
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n, m[n].V, t.Desired[n], q, age(m[n].T), kind)
+			}
+		}
+		row("reported", t.Reported)
+		row("telemetry", t.Telemetry)
+		names := make([]string, 0, len(t.Nameplate))
+		for n := range t.Nameplate {
+			names = append(names, n)
+		}
+		sort.Strings(names)
+		for _, n := range names {
+			fmt.Fprintf(w, "%s\t%s\t\t\t\tnameplate\n", n, t.Nameplate[n])
+		}
+		for _, r := range t.Relationships {
+			fmt.Fprintf(w, "%s\t→ %s\t\t\t\trelationship\n", r.Name, r.Target)
+		}
+	})
+}
+
+type historyCmd struct {
+	asking
+	Twin  vaultmesh.TwinID `arg:"" help:"Twin."`
+	Name  string           `arg:"" help:"Property or telemetry."`
+	Since time.Duration    `help:"How far back." default:"10m"`
+	Limit int              `help:"At most this many points." default:"50"`
+}
+
+// Run shows one value over time.
+func (c *historyCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	h, err := client.History(a.ctx, c.Twin, httpapi.HistoryQuery{Name: c.Name, From: time.Now().Add(-c.Since), To: time.Now().Add(time.Minute), Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	return c.show(a, h, func(w io.Writer) {
+		fmt.Fprintln(w, "time\tvalue\tquality")
+		for _, p := range h.Points {
+			q, _ := p.Q.MarshalText()
+			fmt.Fprintf(w, "%s\t%s\t%s\n", p.T.Local().Format("15:04:05.000"), p.V, q)
+		}
+		if h.More {
+			fmt.Fprintln(w, "… more")
+		}
+	})
+}
+
+type commanded struct {
+	Twin    vaultmesh.TwinID `arg:"" help:"Twin."`
+	Command string           `arg:"" help:"Command of the twin's model."`
+	Args    string           `arg:"" optional:"" help:"Arguments, a JSON object." default:"{}"`
+}
+
+type simulateCmd struct {
+	asking
+	commanded
+	N1 bool `name:"n1" help:"Also check the loss of every single branch afterwards."`
+}
+
+// Run asks what a command would do. Status 0 safe, 1 not.
+func (c *simulateCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	v, err := client.Simulate(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: json.RawMessage(c.Args)}, c.N1)
+	if err != nil {
+		return err
+	}
+	if err := c.show(a, v, func(w io.Writer) { printVerdict(w, v) }); err != nil {
+		return err
+	}
+	if v.Outcome != whatif.Safe {
+		return status(exitNo)
+	}
+	return nil
+}
+
+func printVerdict(w io.Writer, v whatif.Verdict) {
+	fmt.Fprintf(w, "%s: %s\n\n", strings.ToUpper(string(v.Outcome)), v.Reason)
+	fmt.Fprintln(w, "\tbefore\tafter")
+	row := func(name, format string, before, after float64) {
+		fmt.Fprintf(w, "%s\t"+format+"\t"+format+"\n", name, before, after)
+	}
+	row("lowest voltage, pu", "%.4f", v.Before.MinVoltage, v.After.MinVoltage)
+	row("highest voltage, pu", "%.4f", v.Before.MaxVoltage, v.After.MaxVoltage)
+	row("highest loading", "%.1f %%", 100*v.Before.MaxLoading, 100*v.After.MaxLoading)
+	row("losses, MW", "%.2f", v.Before.LossesMW, v.After.LossesMW)
+	row("load lost, MW", "%.1f", v.Before.LoadLostMW, v.After.LoadLostMW)
+	row("energised islands", "%.0f", float64(v.Before.Islands), float64(v.After.Islands))
+	row("dead buses", "%.0f", float64(v.Before.DeadBuses), float64(v.After.DeadBuses))
+	if v.Checked > 0 {
+		fmt.Fprintf(w, "N-1 outages checked\t\t%d\n", v.Checked)
+	}
+	if len(v.New) > 0 {
+		fmt.Fprintln(w, "\nviolated after it\tlimit\tvalue\tbound\tunit\tby the loss of")
+		for _, x := range v.New {
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%s\t%s\n", x.Element, x.Limit, x.Value, x.Bound, x.Unit, x.Outage)
+		}
+	}
+}
+
+type proposeCmd struct {
+	asking
+	commanded
+	Key    string        `help:"Idempotency key; default: a fresh one. Give the same key to retry."`
+	Reason string        `help:"Why; it is recorded."`
+	Wait   time.Duration `help:"Wait this long for the command to end or to need a person." default:"10s"`
+}
+
+// Run proposes a command and waits for it to settle. Status 0 unless it was denied, refused or diverged.
+func (c *proposeCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if c.Key == "" {
+		c.Key = "cli-" + strings.ToLower(rand.Text())
+	}
+	cmd, err := client.Propose(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: json.RawMessage(c.Args), IdempotencyKey: c.Key, Reason: c.Reason})
+	if err != nil {
+		return err
+	}
+	if cmd, err = settle(a, client, cmd, c.Wait); err != nil {
+		return err
+	}
+	return c.conclude(a, cmd)
+}
+
+// settle polls a command until nothing more happens by itself.
+func settle(a *app, client *httpapi.Client, cmd control.Command, wait time.Duration) (control.Command, error) {
+	deadline := time.Now().Add(wait)
+	for !control.Ended(cmd.State) && cmd.State != control.AwaitingApproval && time.Now().Before(deadline) {
+		select {
+		case <-a.ctx.Done():
+			return cmd, a.ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+		var err error
+		if cmd, err = client.Command(a.ctx, cmd.ID); err != nil {
+			return cmd, err
+		}
+	}
+	return cmd, nil
+}
+
+// conclude prints a command and turns a bad end into status 1.
+func (q *asking) conclude(a *app, cmd control.Command) error {
+	if err := q.show(a, cmd, func(w io.Writer) { printCommand(w, cmd) }); err != nil {
+		return err
+	}
+	switch cmd.State {
+	case control.Denied, control.Refused, control.Diverged, control.TimedOut, control.Halted, control.Expired:
+		return status(exitNo)
+	}
+	return nil
+}
+
+func printCommand(w io.Writer, c control.Command) {
+	fmt.Fprintf(w, "%s\t%s %s %s\n", c.ID, c.Twin, c.Name, c.Args)
+	fmt.Fprintf(w, "by\t%s\n", c.Principal)
+	fmt.Fprintf(w, "state\t%s\t%s\n", c.State, c.Reason)
+	for _, r := range c.Reasons {
+		fmt.Fprintf(w, "why\t%s\t%s\n", r.Code, r.Text)
+		if r.Fix != "" {
+			fmt.Fprintf(w, "\t\twhat to do: %s\n", r.Fix)
+		}
+	}
+	if c.State == control.AwaitingApproval && c.Needs != nil {
+		fmt.Fprintf(w, "needs\t%d of role %s until %s\t%s\n", c.Needs.Count, strings.Join(c.Needs.Roles, " or "), c.Needs.Until.Local().Format("15:04:05"), c.Needs.Why)
+		fmt.Fprintf(w, "\tvaultmesh approve %s\n", c.ID)
+	}
+	var v whatif.Verdict
+	if len(c.Verdict) > 0 && json.Unmarshal(c.Verdict, &v) == nil {
+		fmt.Fprintf(w, "simulated\t%s\t%s\n", v.Outcome, v.Reason)
+		for i, x := range v.New {
+			if i == 5 {
+				fmt.Fprintf(w, "\t… and %d more\n", len(v.New)-i)
+				break
+			}
+			fmt.Fprintf(w, "\t%s\t%s %.3f over %.3f %s %s\n", x.Element, x.Limit, x.Value, x.Bound, x.Unit, x.Outage)
+		}
+	}
+	if c.AlignMillis > 0 {
+		fmt.Fprintf(w, "aligned\tafter %.0f ms\t%s\n", c.AlignMillis, c.Observed)
+	}
+	fmt.Fprintln(w, "history")
+	for _, h := range c.History {
+		fmt.Fprintf(w, "\t%s\t%s\treceipt %d\t%s\n", h.Time.Local().Format("15:04:05.000"), h.State, h.Receipt, h.Actor)
+	}
+}
+
+type commandsCmd struct {
+	asking
+	State control.State    `help:"Only in this state."`
+	Twin  vaultmesh.TwinID `help:"Only on this twin."`
+	Limit int              `help:"At most this many." default:"20"`
+}
+
+// Run lists commands, newest first.
+func (c *commandsCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	list, err := client.List(a.ctx, control.Filter{State: c.State, Twin: c.Twin, Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	return c.show(a, list, func(w io.Writer) {
+		fmt.Fprintln(w, "command\tage\tby\ttwin\tcommand\tstate\treason")
+		for _, x := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s %s\t%s\t%s\n", x.ID, age(x.Proposed), x.Principal, x.Twin, x.Name, x.Args, x.State, clip(x.Reason, 60))
+		}
+	})
+}
+
+// one is a command by its identifier.
+type one struct {
+	asking
+	ID vaultmesh.CommandID `arg:"" help:"Command."`
+}
+
+type commandCmd struct{ one }
+
+// Run shows one command.
+func (c *commandCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	cmd, err := client.Command(a.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return c.show(a, cmd, func(w io.Writer) { printCommand(w, cmd) })
+}
+
+type approveCmd struct {
+	one
+	Wait time.Duration `help:"Wait this long for the command to end." default:"10s"`
+}
+
+// Run shows what is about to be signed, signs it with the credential's key, and sends the approval.
+func (c *approveCmd) Run(a *app) error {
+	client, cred, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ch, err := client.Challenge(a.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if !c.JSON {
+		fmt.Fprintf(a.out, "You sign that %s may run %s %s on %s (policy %s, simulation %s, until %s).\n", ch.Principal, ch.Name, ch.Args, ch.Twin,
+			short(ch.Policy), short(ch.Simulation), ch.Expires.Local().Format("15:04:05"))
+	}
+	key := cred.PrivateKey()
+	approval := control.Approval{Approver: cred.Principal, Key: receipt.KeyID(key.Public().(ed25519.PublicKey)), Signature: receipt.SignApproval(key, ch)}
+	cmd, err := client.Approve(a.ctx, c.ID, approval)
+	if err != nil {
+		return err
+	}
+	if cmd, err = settle(a, client, cmd, c.Wait); err != nil {
+		return err
+	}
+	return c.conclude(a, cmd)
+}
+
+func short(d vaultmesh.Digest) string {
+	if d.IsZero() {
+		return "none"
+	}
+	return d.String()[:19]
+}
+
+type reasoned struct {
+	one
+	Reason string `arg:"" help:"Why; it is recorded."`
+}
+
+type rejectCmd struct{ reasoned }
+
+// Run rejects a command that waits for approval.
+func (c *rejectCmd) Run(a *app) error {
+	return c.end(a, func(client *httpapi.Client) (control.Command, error) { return client.Reject(a.ctx, c.ID, c.Reason) })
+}
+
+type cancelCmd struct{ reasoned }
+
+// Run withdraws a command.
+func (c *cancelCmd) Run(a *app) error {
+	return c.end(a, func(client *httpapi.Client) (control.Command, error) { return client.Cancel(a.ctx, c.ID, c.Reason) })
+}
+
+func (c *reasoned) end(a *app, do func(*httpapi.Client) (control.Command, error)) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	cmd, err := do(client)
+	if err != nil {
+		return err
+	}
+	return c.show(a, cmd, func(w io.Writer) { printCommand(w, cmd) })
+}
+
+type haltCmd struct {
+	asking
+	Reason string `arg:"" help:"Why; it is recorded."`
+}
+
+// Run sets the stop switch.
+func (c *haltCmd) Run(a *app) error {
+	return c.turn(a, func(client *httpapi.Client) (control.HaltState, error) { return client.Halt(a.ctx, c.Reason) })
+}
+
+type resumeCmd struct{ haltCmd }
+
+// Run clears the stop switch.
+func (c *resumeCmd) Run(a *app) error {
+	return c.turn(a, func(client *httpapi.Client) (control.HaltState, error) { return client.Resume(a.ctx, c.Reason) })
+}
+
+func (c *haltCmd) turn(a *app, do func(*httpapi.Client) (control.HaltState, error)) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	h, err := do(client)
+	if err != nil {
+		return err
+	}
+	return c.show(a, h, func(w io.Writer) {
+		word := "RUNNING"
+		if h.Halted {
+			word = "HALTED"
+		}
+		fmt.Fprintf(w, "%s by %s: %s\n", word, h.By, h.Reason)
+	})
+}
+
+type devicesCmd struct {
+	asking
+	Device vaultmesh.DeviceID `arg:"" optional:"" help:"Show why messages of this device were refused."`
+}
+
+// Run lists the devices, or the refusals of one.
+func (c *devicesCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if c.Device != "" {
+		list, err := client.Refusals(a.ctx, c.Device, 0)
+		if err != nil {
+			return err
+		}
+		return c.show(a, list, func(w io.Writer) {
+			fmt.Fprintln(w, "time\ttopic\tcode\treason")
+			for _, r := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Time.Local().Format("15:04:05.000"), r.Topic, r.Code, r.Reason)
+			}
+		})
+	}
+	list, err := client.Devices(a.ctx)
+	if err != nil {
+		return err
+	}
+	return c.show(a, list, func(w io.Writer) {
+		fmt.Fprintln(w, "device\tonline\tlast seen\trefused")
+		for _, d := range list {
+			fmt.Fprintf(w, "%s\t%v\t%s\t%d\n", d.ID, d.Online, age(d.Since), d.Refused)
+		}
+	})
+}
+
+type bundleCmd struct {
+	asking
+	IDs []vaultmesh.CommandID `arg:"" help:"Commands."`
+	Out string                `help:"File." required:"" type:"path"`
+}
+
+// Run fetches the evidence of commands.
+func (c *bundleCmd) Run(a *app) error {
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	b, err := client.Bundle(a.ctx, c.IDs...)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.Out, b, 0o644); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Unavailable, "bundle", c.Out, "cannot write").Because(err)
+	}
+	return c.show(a, map[string]any{"bundle": c.Out, "bytes": len(b)}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %d bytes. Verify it with: vaultmesh verify %s --trust FILE\n", c.Out, len(b), c.Out)
+	})
+}
+
+type revokeCmd struct {
+	asking
+	Block  string `arg:"" help:"Digest of the block: see vaultmesh capability show."`
+	Reason string `arg:"" help:"Why; it is recorded."`
+}
+
+// Run revokes a block and all that descends from it.
+func (c *revokeCmd) Run(a *app) error {
+	var d vaultmesh.Digest
+	if err := d.UnmarshalText([]byte(c.Block)); err != nil {
+		return err
+	}
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	r, err := client.Revoke(a.ctx, d, c.Reason)
+	if err != nil {
+		return err
+	}
+	return c.show(a, r, func(w io.Writer) { fmt.Fprintf(w, "revoked by receipt %d\n", r.Receipt.Index) })
+}

@@ -1,0 +1,153 @@
+// Command vaultmesh is the whole product in one binary: the node, its tools for people and agents, the offline verifier,
+// and the separate processes of the demo (a simulated grid, a development time-stamp authority).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/node"
+)
+
+// Exit statuses of every command: 0 done (accepted), 1 not (rejected, refused, failed), 2 the input cannot be used.
+const (
+	exitNo       = 1
+	exitUnusable = 2
+)
+
+// cli is the command line. Groups are in the order in which a newcomer meets them.
+type cli struct {
+	LogLevel slog.Level `help:"Least level of log lines: debug, info, warn, error." default:"warn" env:"-" group:"Logging:"`
+
+	Demo  demoCmd  `cmd:"" help:"Show the whole story in under a minute, and check every step of it."`
+	Run   runCmd   `cmd:"" help:"Run a dev node with a simulated grid and a time-stamp authority until Ctrl-C."`
+	Serve serveCmd `cmd:"" help:"Run a node from a configuration file."`
+
+	Twins    twinsCmd    `cmd:"" help:"List the twins." group:"Ask a node:"`
+	Twin     twinCmd     `cmd:"" help:"Show one twin." group:"Ask a node:"`
+	History  historyCmd  `cmd:"" help:"Show one value over time." group:"Ask a node:"`
+	Simulate simulateCmd `cmd:"" help:"Ask what a command would do." group:"Ask a node:"`
+	Propose  proposeCmd  `cmd:"" help:"Propose a command." group:"Ask a node:"`
+	Commands commandsCmd `cmd:"" help:"List commands." group:"Ask a node:"`
+	Command  commandCmd  `cmd:"" help:"Show one command." group:"Ask a node:"`
+	Approve  approveCmd  `cmd:"" help:"Sign and approve a command that waits for a person." group:"Ask a node:"`
+	Reject   rejectCmd   `cmd:"" help:"Reject a command that waits for a person." group:"Ask a node:"`
+	Cancel   cancelCmd   `cmd:"" help:"Withdraw a command before its dispatch." group:"Ask a node:"`
+	Halt     haltCmd     `cmd:"" help:"Stop every dispatch at once." group:"Ask a node:"`
+	Resume   resumeCmd   `cmd:"" help:"Clear the halt." group:"Ask a node:"`
+	Devices  devicesCmd  `cmd:"" help:"List the devices, or the refused messages of one." group:"Ask a node:"`
+	Bundle   bundleCmd   `cmd:"" help:"Fetch the evidence of commands into a file." group:"Ask a node:"`
+	Revoke   revokeCmd   `cmd:"" help:"Revoke a block of a capability." group:"Ask a node:"`
+
+	Verify     verifyCmd     `cmd:"" help:"Verify a bundle offline." group:"Offline:"`
+	Capability capabilityCmd `cmd:"" help:"Inspect or attenuate a capability." group:"Offline:"`
+	Policy     policyCmd     `cmd:"" help:"Test a folder of policy." group:"Offline:"`
+	Bench      benchCmd      `cmd:"" help:"Measure, beside a floor or a peer from the same run." group:"Offline:"`
+	Version    versionCmd    `cmd:"" help:"Print the version." group:"Offline:"`
+
+	MCP   mcpCmd   `cmd:"" name:"mcp" help:"Speak MCP on standard input and output, for AI agents." group:"Processes:"`
+	Grid  gridCmd  `cmd:"" help:"Run the simulated grid: a fleet of substations that speak MQTT." group:"Processes:"`
+	TSA   tsaCmd   `cmd:"" name:"tsa" help:"Run a development time-stamp authority (RFC 3161)." group:"Processes:"`
+	Enrol enrolCmd `cmd:"" help:"Make device certificates from a dev node's CA." group:"Processes:"`
+}
+
+// app is what commands get beside their flags.
+type app struct {
+	ctx    context.Context
+	out    io.Writer
+	errOut io.Writer
+	log    *slog.Logger
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run executes one command line and returns the exit status.
+func run(args []string, out, errOut io.Writer) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("vaultmesh"), kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exitCode(code)) }),
+		kong.Description("Govern critical infrastructure through a digital twin, and prove afterwards what was done.\n\nStart with: vaultmesh demo"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
+	if err != nil {
+		fmt.Fprintln(errOut, "vaultmesh:", err)
+		return exitUnusable
+	}
+	code := 0
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				e, ok := p.(exitCode)
+				if !ok {
+					panic(p)
+				}
+				code = int(e)
+			}
+		}()
+		k, err := parser.Parse(args)
+		if err != nil {
+			fmt.Fprintf(errOut, "vaultmesh: %v\nTry: vaultmesh --help\n", err)
+			code = exitUnusable
+			return
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		node.Tune()
+		a := &app{ctx: ctx, out: out, errOut: errOut, log: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))}
+		if err := k.Run(a); err != nil {
+			code = report(errOut, err)
+		}
+	}()
+	return code
+}
+
+type exitCode int
+
+// status is an error that only sets the exit status: what there is to say was said.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// report prints an error for a person and returns the exit status.
+func report(w io.Writer, err error) int {
+	var s status
+	if errors.As(err, &s) {
+		return int(s)
+	}
+	var e *vaultmesh.Error
+	if !errors.As(err, &e) {
+		fmt.Fprintln(w, "vaultmesh:", err)
+		return exitNo
+	}
+	text := *e
+	fix := text.Fix
+	text.Fix = ""
+	fmt.Fprintln(w, "vaultmesh:", text.Error())
+	for cause := error(e); fix == "" && cause != nil; cause = errors.Unwrap(cause) {
+		if x, ok := cause.(*vaultmesh.Error); ok {
+			fix = x.Fix
+		}
+	}
+	if fix != "" {
+		fmt.Fprintln(w, "  what to do:", fix)
+	}
+	if e.Kind == vaultmesh.Invalid || e.Kind == vaultmesh.TooLarge {
+		return exitUnusable
+	}
+	return exitNo
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(a *app) error {
+	_, err := fmt.Fprintln(a.out, "vaultmesh", node.Version)
+	return err
+}

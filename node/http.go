@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
+	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/device"
+	"vaultmesh.org/vaultmesh/twin"
+)
+
+// openHTTP opens the face for people and programs.
+func (n *Node) openHTTP(t *certificates) error {
+	registry := n.registry()
+	o := httpapi.Options{
+		Addr: n.cfg.HTTP.Listen, TLS: t.http, Domain: n.cfg.Domain, Root: public(n.keys.capability), Revoked: n.revoked,
+		Commands: n.control, Twins: twins{n}, Evidence: evidence{n}, Devices: devices{n}, Capabilities: n.control,
+		Feed: n.feed, Ready: (&readiness{n: n}).ready, Gatherer: registry, Registerer: registry, LogFrom: httpapi.Anywhere(), Now: n.now, Log: n.l,
+	}
+	switch n.cfg.HTTP.Metrics {
+	case "loopback":
+		o.MetricsFrom = httpapi.Loopback()
+	case "anyone":
+		o.MetricsFrom = httpapi.Anywhere()
+	}
+	var err error
+	n.mcp, err = mcpapi.NewServer(mcpapi.Options{Backend: local{n.control, n}, Domain: n.cfg.Domain, Version: Version, Commands: commandDocs(n.models), Now: n.now, Log: n.l,
+		Authenticate: func(r *http.Request) (control.Caller, *http.Request, error) { return n.http.Authenticate(r) }})
+	if err != nil {
+		return err
+	}
+	mcp, err := n.mcp.Handler()
+	if err != nil {
+		return err
+	}
+	o.Mount = map[string]http.Handler{"/mcp": mcp}
+	if n.http, err = httpapi.New(o); err != nil {
+		return err
+	}
+	n.listener, err = n.http.Listen()
+	return err
+}
+
+// readiness shares one answer for a moment, so that probes cannot load the disk.
+type readiness struct {
+	n *Node
+
+	mu  sync.Mutex // held while a commit is tried, so that others wait for its answer
+	at  time.Time
+	err error
+}
+
+// readyFor is how long an answer is shared.
+const readyFor = 250 * time.Millisecond
+
+func (r *readiness) ready(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.n.now(); now.Sub(r.at) > readyFor {
+		r.err, r.at = r.n.Ready(ctx), now
+	}
+	return r.err
+}
+
+// twins answers what the faces ask of the state.
+type twins struct{ n *Node }
+
+func (t twins) Get(id vaultmesh.TwinID) (twin.Twin, bool) { return t.n.twins.Get(id) }
+
+func (t twins) Each(after vaultmesh.TwinID, fn func(twin.Twin) bool) {
+	t.n.twins.Snapshot().Each(func(x twin.Twin) bool { return x.ID <= after || fn(x) })
+}
+
+func (t twins) History(_ context.Context, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error) {
+	s := t.n.journal.Snapshot()
+	defer s.Close()
+	return t.n.twins.History(s, id, name, from, to, limit)
+}
+
+// devices answers what the faces ask of the broker.
+type devices struct{ n *Node }
+
+func (d devices) List(context.Context) ([]httpapi.Device, error) {
+	known := newFleet(d.n.twins, nil).known
+	out := make([]httpapi.Device, 0, len(known))
+	for id := range known {
+		p, _ := d.n.broker.Presence(id)
+		out = append(out, httpapi.Device{ID: id, Online: p.Online, Since: p.Seen, Refused: p.Refused})
+	}
+	slices.SortFunc(out, func(a, b httpapi.Device) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return out, nil
+}
+
+func (d devices) Refusals(_ context.Context, id vaultmesh.DeviceID, limit int) ([]httpapi.Refusal, error) {
+	if !newFleet(d.n.twins, nil).known[id] {
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, "device", string(id), "no twin names this device")
+	}
+	return refusals(d.n.broker.Refusals(id), limit), nil
+}
+
+func refusals(newest []device.Refusal, limit int) []httpapi.Refusal {
+	out := make([]httpapi.Refusal, 0, min(limit, len(newest)))
+	for _, r := range newest[:min(limit, len(newest))] {
+		out = append(out, httpapi.Refusal{Time: r.Time, Topic: r.Topic, Code: fmt.Sprintf("mqtt_0x%02x", r.Code), Reason: r.Reason})
+	}
+	return out
+}

@@ -1,0 +1,155 @@
+package node
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// keys are the domain's own. Each has its file below <data>/keys, readable by the owner alone, and one purpose.
+type keys struct {
+	receipts   ed25519.PrivateKey // decisions and manifests of bundles
+	capability ed25519.PrivateKey // root of capabilities
+	log        note.Signer        // checkpoints
+	logVerify  note.Verifier
+	logKey     string // verifier key text
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// openKeys loads the keys or makes them where the folder has none of them.
+func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.open", dir, "cannot create the folder").Because(err)
+	}
+	k := &keys{}
+	var err error
+	if k.receipts, err = seedFile(filepath.Join(dir, "receipt.key")); err != nil {
+		return nil, err
+	}
+	if k.capability, err = seedFile(filepath.Join(dir, "capability.key")); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "log.key")
+	text, err := readSecret(path, func() (string, error) {
+		sk, vk, err := note.GenerateKey(rand.Reader, "vaultmesh.org/log/"+string(domain))
+		return sk + "\n" + vk + "\n", err
+	})
+	if err != nil {
+		return nil, err
+	}
+	sk, vk, ok := strings.Cut(strings.TrimSpace(text), "\n")
+	if !ok {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "want two lines: signer and verifier key of a signed note")
+	}
+	if k.log, err = note.NewSigner(sk); err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the signer key is damaged")
+	}
+	if k.logVerify, err = note.NewVerifier(vk); err != nil || k.logVerify.Name() != k.log.Name() || k.logVerify.KeyHash() != k.log.KeyHash() {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the verifier key does not belong to the signer key")
+	}
+	k.logKey = vk
+	return k, nil
+}
+
+// seedFile loads an ed25519 key, or makes one where the file does not exist.
+func seedFile(path string) (ed25519.PrivateKey, error) {
+	text, err := readSecret(path, func() (string, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return "", err
+		}
+		return base64.StdEncoding.EncodeToString(key.Seed()) + "\n", nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parseSeed(path, text)
+}
+
+func parseSeed(path, text string) (ed25519.PrivateKey, error) {
+	seed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "want %d bytes in base64", ed25519.SeedSize)
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// readSecret reads a small secret file, made by create where it does not exist. A file that others may read is refused.
+func readSecret(path string, create func() (string, error)) (string, error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && create != nil {
+		text, err := create()
+		if err != nil {
+			return "", vaultmesh.Errorf(vaultmesh.Internal, "keys.open", path, "cannot make a key").Because(err)
+		}
+		return text, WriteSecret(path, []byte(text))
+	}
+	if err != nil {
+		return "", vaultmesh.Errorf(vaultmesh.Invalid, "keys.open", path, "cannot read").Because(err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return "", vaultmesh.Errorf(vaultmesh.Denied, "keys.open", path, "others than its owner may read it (mode %o)", st.Mode().Perm()).WithFix("chmod 600 %s", path)
+	}
+	if st.Size() > 64<<10 {
+		return "", vaultmesh.Errorf(vaultmesh.TooLarge, "keys.open", path, "%d bytes", st.Size())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", vaultmesh.Errorf(vaultmesh.Invalid, "keys.open", path, "cannot read").Because(err)
+	}
+	return string(b), nil
+}
+
+// WriteSecret writes a file that only its owner may read, atomically and durably.
+func WriteSecret(path string, b []byte) error { return writeFile(path, b, 0o600) }
+
+// writeFile replaces a file atomically and durably.
+func writeFile(path string, b []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Unavailable, "file.write", path, "cannot write").Because(err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return vaultmesh.Errorf(vaultmesh.Unavailable, "file.write", path, "cannot write").Because(err)
+	}
+	return nil
+}
+
+// signer signs receipts with the domain's key.
+type signer ed25519.PrivateKey
+
+func (s signer) Sign(message []byte) ([]byte, error) {
+	return ed25519.Sign(ed25519.PrivateKey(s), message), nil
+}
+
+func (s signer) KeyID() string {
+	return receipt.KeyID(ed25519.PrivateKey(s).Public().(ed25519.PublicKey))
+}

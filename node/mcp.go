@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/dtdl"
+	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/twin"
+)
+
+// local is the node as MCP tools see it in the same process. Simulate, Propose, Command and the rest of control are
+// its methods as they are.
+type local struct {
+	*control.Service
+	n *Node
+}
+
+func (l local) Twins(_ context.Context, _ control.Caller, f mcpapi.TwinFilter) (mcpapi.TwinPage, error) {
+	var page mcpapi.TwinPage
+	l.n.twins.Snapshot().Each(func(t twin.Twin) bool {
+		if t.ID <= f.After || !strings.HasPrefix(string(t.ID), f.Prefix) || f.Device != "" && t.Device != f.Device || f.Model != "" && !l.n.models.IsA(t.Model, f.Model) {
+			return true
+		}
+		if len(page.Twins) == f.Limit {
+			page.Next = page.Twins[len(page.Twins)-1].ID
+			return false
+		}
+		page.Twins = append(page.Twins, t)
+		return true
+	})
+	return page, nil
+}
+
+func (l local) Twin(_ context.Context, _ control.Caller, id vaultmesh.TwinID) (twin.Twin, error) {
+	t, ok := l.n.twins.Get(id)
+	if !ok {
+		return twin.Twin{}, vaultmesh.Errorf(vaultmesh.NotFound, "twin", string(id), "there is no such twin").WithFix("list the twins to see their identifiers")
+	}
+	return t, nil
+}
+
+func (l local) History(ctx context.Context, _ control.Caller, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error) {
+	return twins{l.n}.History(ctx, id, name, from, to, limit)
+}
+
+func (l local) Commands(ctx context.Context, caller control.Caller, f control.Filter) ([]control.Command, error) {
+	return l.List(ctx, caller, f)
+}
+
+func (l local) HaltState(context.Context, control.Caller) (control.HaltState, error) {
+	return l.Service.HaltState(), nil
+}
+
+func (l local) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
+	return evidence{l.n}.Bundle(ctx, ids)
+}
+
+func (l local) Trust(context.Context) (*receipt.Trust, error) { return l.n.pinned, nil }
+
+// commandDocs describes the commands of a model to agents.
+func commandDocs(models *dtdl.Set) func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error) {
+	return func(_ context.Context, model string) ([]mcpapi.CommandDoc, error) {
+		i, ok := models.Interface(model)
+		if !ok {
+			return nil, nil
+		}
+		var out []mcpapi.CommandDoc
+		for _, content := range i.Contents() {
+			c, ok := content.(*dtdl.Command)
+			if !ok {
+				continue
+			}
+			doc := mcpapi.CommandDoc{Name: c.Name(), Description: c.Description().In("en")}
+			if p := c.Request(); p != nil {
+				fields := map[string]string{}
+				for _, f := range p.Schema().Fields() {
+					text := f.Schema().Kind().String()
+					if d := f.Description().In("en"); d != "" {
+						text += ": " + d
+					}
+					fields[f.Name()] = text
+				}
+				b, err := json.Marshal(fields)
+				if err != nil {
+					return nil, vaultmesh.Errorf(vaultmesh.Internal, "models", model, "cannot encode").Because(err)
+				}
+				doc.Arguments = b
+			}
+			out = append(out, doc)
+		}
+		return out, nil
+	}
+}
