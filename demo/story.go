@@ -46,6 +46,7 @@ type story struct {
 	commands []vaultmesh.CommandID // those whose evidence is collected
 	twice    vaultmesh.CommandID   // the approved command, for the replays
 	approval control.Approval      // its approval
+	switched map[vaultmesh.TwinID]bool
 }
 
 // Tell runs the story in dir and checks every step. Result.OK only where each was observed; the error is for what kept
@@ -56,7 +57,7 @@ func Tell(ctx context.Context, bin, dir string, out io.Writer) (Result, error) {
 	if err := freshFolder(dir); err != nil {
 		return Result{}, err
 	}
-	s := &story{bin: bin, dir: dir, p: newProgress(out)}
+	s := &story{bin: bin, dir: dir, p: newProgress(out), switched: map[vaultmesh.TwinID]bool{}}
 	defer s.p.close()
 	defer s.end()
 	s.result = Result{OK: true, Bundle: filepath.Join(dir, "bundle.json"), Trust: filepath.Join(dir, "trust.json"), Data: filepath.Join(dir, "data")}
@@ -246,31 +247,37 @@ func (s *story) refusedByPolicy(ctx context.Context) (string, error) {
 	return fmt.Sprintf("shedding half of load-59: %s (%s)", v.Reasons[0].Text, v.Reasons[0].Code), nil
 }
 
-// waits proposes the opening of the first line whose loss the grid survives, with every further single loss.
-func (s *story) waits(ctx context.Context) (string, error) {
-	var refusals []string
-	for _, l := range [][2]int{{1, 2}, {2, 12}, {11, 12}, {16, 17}, {20, 21}, {27, 28}, {34, 36}, {40, 41}, {44, 45}, {50, 57}, {53, 54}, {84, 85}, {95, 96}, {101, 102}, {106, 107}} {
-		id := grid.LineID(l[0], l[1], 0)
+// switchable proposes to switch off the first capacitor bank without which the grid would survive every single loss.
+func (s *story) switchable(ctx context.Context, key string) (commandView, vaultmesh.TwinID, error) {
+	var tried []string
+	for _, n := range []int{110, 107, 105, 74, 46, 34, 48, 44} {
+		id := grid.ShuntID(n)
 		var p prediction
-		if err := s.agent.call(ctx, "simulate_command", map[string]any{"twin": id, "command": grid.OpenBreaker, "n1": true}, &p); err != nil {
-			return "", err
+		if err := s.agent.call(ctx, "simulate_command", map[string]any{"twin": id, "command": grid.Disconnect, "n1": true}, &p); err != nil {
+			return commandView{}, id, err
 		}
-		if p.Outcome != "safe" {
-			refusals = append(refusals, string(id))
+		if p.Outcome != "safe" || s.switched[id] {
+			tried = append(tried, string(id))
 			continue
 		}
-		v, err := s.agent.propose(ctx, id, grid.OpenBreaker, nil, "story-switch", "insulator cleaning")
-		if err != nil {
-			return "", err
+		s.switched[id] = true
+		v, err := s.agent.propose(ctx, id, grid.Disconnect, nil, key, "capacitor inspection")
+		if err == nil && v.State != "awaiting_approval" {
+			err = fmt.Errorf("switching %s is %s: %s", id, v.State, v.Summary)
 		}
-		if v.State != "awaiting_approval" {
-			return "", fmt.Errorf("it is %s: %s", v.State, v.Summary)
-		}
-		s.twice = v.ID
-		s.commands = append(s.commands, v.ID)
-		return fmt.Sprintf("opening %s is safe with N-1, and waits for an operator's signature (%d lines tried before)", id, len(refusals)), nil
+		return v, id, err
 	}
-	return "", fmt.Errorf("no line may be opened: %s", strings.Join(refusals, ", "))
+	return commandView{}, "", fmt.Errorf("no capacitor bank may be switched: %s", strings.Join(tried, ", "))
+}
+
+func (s *story) waits(ctx context.Context) (string, error) {
+	v, id, err := s.switchable(ctx, "story-switch")
+	if err != nil {
+		return "", err
+	}
+	s.twice = v.ID
+	s.commands = append(s.commands, v.ID)
+	return fmt.Sprintf("switching %s off is safe, also after any single loss, and waits for an operator's signature", id), nil
 }
 
 func (s *story) tampered(ctx context.Context) (string, error) {
@@ -281,7 +288,7 @@ func (s *story) tampered(ctx context.Context) (string, error) {
 	key := s.person.PrivateKey()
 	s.approval = control.Approval{Approver: s.person.Principal, Key: receipt.KeyID(public(key)), Signature: receipt.SignApproval(key, ch)}
 	forged := ch
-	forged.Twin = grid.LineID(8, 9, 0)
+	forged.Twin = grid.ShuntID(34)
 	later := ch
 	later.Expires = ch.Expires.Add(time.Hour)
 	flipped := bytes.Clone(s.approval.Signature)
@@ -420,7 +427,7 @@ func (s *story) acts() (map[vaultmesh.CommandID]int, error) {
 
 // killed kills the node right after it has answered that a command is on its way, and while another waits for a person.
 func (s *story) killed(ctx context.Context) (string, error) {
-	waiting, err := s.agent.propose(ctx, grid.GenID(12, 0), grid.Disconnect, nil, "story-pending", "inspection")
+	waiting, _, err := s.switchable(ctx, "story-pending")
 	if err != nil {
 		return "", err
 	}

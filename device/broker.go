@@ -10,7 +10,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vaultmesh.org/vaultmesh"
@@ -67,10 +66,8 @@ func New(o Options) (*Broker, error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Internal, op, "", "cannot attach to the MQTT server").Because(err)
 	}
 	if err := b.listen(); err != nil {
-		for _, l := range []*listener{b.tls, b.tcp} {
-			if l != nil {
-				_ = l.Close()
-			}
+		for _, l := range b.listeners() {
+			l.shut()
 		}
 		return nil, err
 	}
@@ -89,13 +86,9 @@ func (b *Broker) listen() error {
 			return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "device.listen", addr, "cannot listen").Because(err).WithFix("choose a free port, or stop the process that holds it")
 		}
 		// Beyond MaxConnections mochi answers that the server is busy; far beyond, there is no answer.
-		l := newListener(inner, b.o.MaxConnections+b.o.MaxConnections/8+16, b.o.ConnectTimeout, func() { b.count.refused[causeConnections].Add(1) })
-		var serve net.Listener = l
-		if conf != nil {
-			serve = tls.NewListener(l, conf)
-		}
-		if err := b.server.AddListener(listeners.NewNet(id, serve)); err != nil {
-			_ = l.Close()
+		l := newListener(inner, id, conf, b.o.MaxConnections+b.o.MaxConnections/8+16, b.o.ConnectTimeout, func() { b.count.refused[causeConnections].Add(1) })
+		if err := b.server.AddListener(l); err != nil {
+			l.shut()
 			return nil, vaultmesh.Errorf(vaultmesh.Internal, "device.listen", addr, "cannot attach the listener").Because(err)
 		}
 		return l, nil
@@ -195,18 +188,21 @@ func (o *Options) check() error {
 	return nil
 }
 
+func (b *Broker) listeners() []*listener {
+	var all []*listener
+	for _, l := range []*listener{b.tls, b.tcp} {
+		if l != nil {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
 // TLSAddr returns the address of the TLS listener; empty if there is none.
 func (b *Broker) TLSAddr() string { return b.tls.address() }
 
 // InsecureAddr returns the address of the plain TCP listener; empty if there is none.
 func (b *Broker) InsecureAddr() string { return b.tcp.address() }
-
-func (l *listener) address() string {
-	if l == nil {
-		return ""
-	}
-	return l.Addr().String()
-}
 
 // Disconnect ends the connection of device, because it was revoked for example; reason reaches an MQTT 5 device. It
 // does nothing where the device is not connected. [Devices.Admit] must refuse the device first, or it comes back.
@@ -266,15 +262,24 @@ func (b *Broker) Stats() Stats {
 func (b *Broker) Close() {
 	b.closing.Do(func() {
 		close(b.stopping)
+		for _, l := range b.listeners() {
+			l.shut()
+			l.drop(false)
+		}
+		b.conns.Range(func(_, c any) bool {
+			c.(*conn).kick(packets.ErrServerShuttingDown)
+			return true
+		})
 		grace := time.AfterFunc(closeGrace, func() {
-			for _, l := range []*listener{b.tls, b.tcp} {
-				if l != nil {
-					_ = l.closeAll()
-				}
+			for _, l := range b.listeners() {
+				l.drop(true)
 			}
 		})
-		_ = b.server.Close()
+		for _, l := range b.listeners() {
+			l.serve.Wait()
+		}
 		grace.Stop()
+		_ = b.server.Close()
 		close(b.ingest.stop)
 		<-b.ingest.stopped
 	})

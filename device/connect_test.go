@@ -244,3 +244,35 @@ func TestMosquittoClients(t *testing.T) {
 		t.Errorf("stats %s", fmt.Sprint(s))
 	}
 }
+
+// mochi's own way to close its clients dead-locks when a device leaves at the same moment.
+func TestCloseWhileDevicesLeave(t *testing.T) {
+	for range 20 {
+		n := start(t, nil)
+		left := make(chan struct{})
+		wires := make([]*wire, 30)
+		for i := range wires {
+			wires[i] = dialWire(t, n.InsecureAddr(), vaultmesh.DeviceID(fmt.Sprintf("sub-%d", i)))
+		}
+		rawDial(t, n.TLSAddr()) // never shakes hands
+		go func() {
+			defer close(left)
+			for _, w := range wires {
+				w.Close()
+			}
+		}()
+		closed := make(chan struct{})
+		go func() { n.Close(); close(closed) }()
+		receive(t, "end of the leaving", left)
+		receive(t, "end of Close", closed)
+	}
+}
+
+func TestCloseTellsTheDevices(t *testing.T) {
+	n := start(t, nil)
+	c := dial5(t, n.InsecureAddr(), "sub-8", v5options{})
+	n.Close()
+	if d := receive(t, "DISCONNECT", c.gone); d == nil || d.ReasonCode != 0x8b {
+		t.Errorf("DISCONNECT %+v", d)
+	}
+}

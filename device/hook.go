@@ -116,6 +116,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	}
 	p := h.b.peer(vaultmesh.DeviceID(cl.ID))
 	c := newConn(h.b, p, cl)
+	establish(cl.Net.Conn)
 	h.b.conns.Store(cl, c)
 	h.b.count.connections.Add(1)
 	h.b.count.connects.Add(1)
@@ -129,6 +130,11 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	c.settler.Go(c.settle)
 	c.writer.Go(c.write)
 	poke(c.wake)
+	select {
+	case <-h.b.stopping: // Close may have looked before the connection was there to be seen
+		c.kick(packets.ErrServerShuttingDown)
+	default:
+	}
 	// The device may have been revoked between OnConnect and the moment from which Disconnect finds it.
 	if err := h.b.o.Devices.Admit(p.device); err != nil {
 		c.kick(packets.Code{Code: packets.ErrNotAuthorized.Code, Reason: clip(err.Error(), maxReasonText)})

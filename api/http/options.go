@@ -49,8 +49,9 @@ type Options struct {
 	MetricsFrom, LogFrom []netip.Prefix
 	// Origins are the host patterns of browser pages beside this host that may open the feed.
 	Origins []string
-	// Mount adds handlers of other faces by pattern ("/mcp", "GET /ui/"). They share the server's limits, metrics
-	// and headers, and authenticate by themselves.
+	// Mount adds handlers of other faces by pattern ("/mcp", "GET /ui/"). They share the metrics, the headers, and
+	// the limits of headers and of the time for a body and for each write; they bound the number of their requests
+	// themselves, and authenticate by [Server.Authenticate] or in their own way.
 	Mount map[string]http.Handler
 
 	Limits Limits

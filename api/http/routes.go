@@ -105,24 +105,6 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	return mux, nil
 }
 
-// mount turns the panic of a malformed or clashing pattern, which is the caller's data here, into an error.
-func mount(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = vaultmesh.Errorf(vaultmesh.Invalid, "http.options", "Mount", "pattern %.80q: %v", pattern, p)
-		}
-	}()
-	mux.Handle(pattern, h)
-	return nil
-}
-
-func mounted(h http.Handler) func(*Server, http.ResponseWriter, *request) error {
-	return func(_ *Server, w http.ResponseWriter, q *request) error {
-		h.ServeHTTP(w, q.Request)
-		return nil
-	}
-}
-
 // noRoute answers a path that no route has (404) or that exists with other methods only (405).
 func noRoute(mux *http.ServeMux, methods []string, w http.ResponseWriter, q *request) error {
 	var allow []string
@@ -165,6 +147,9 @@ func (s *Server) serve(rt route) http.Handler {
 		if err := s.admit(rt, w, q); err != nil {
 			s.fail(w, q, err)
 			return
+		}
+		if rt.access != byAnyone {
+			readOn(http.NewResponseController(w)) // the whole request is there
 		}
 		if err := rt.handle(s, w, q); err != nil {
 			s.fail(w, q, err)

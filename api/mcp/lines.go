@@ -13,17 +13,21 @@ import (
 )
 
 // lineReader lets through the lines that are JSON within the limit, and answers the others with a JSON-RPC parse
-// error, so that one bad line does not end the conversation.
+// error, so that one bad line does not end the conversation. It tells the end of the input only when every request
+// has its answer, so that a script may write its requests and close.
 type lineReader struct {
-	in      *bufio.Reader
-	source  io.Reader
-	limit   int
-	answers io.Writer
-	rest    []byte // of the line that is being read
+	in     *bufio.Reader
+	source io.Reader
+	limit  int
+	out    *lineWriter
+	rest   []byte // of the line that is being read
+
+	once   sync.Once
+	closed chan struct{}
 }
 
-func newLineReader(in io.Reader, limit int, answers io.Writer) *lineReader {
-	return &lineReader{in: bufio.NewReader(in), source: in, limit: limit, answers: answers}
+func newLineReader(in io.Reader, limit int, out *lineWriter) *lineReader {
+	return &lineReader{in: bufio.NewReader(in), source: in, limit: limit, out: out, closed: make(chan struct{})}
 }
 
 // Read implements [io.Reader].
@@ -32,14 +36,19 @@ func (r *lineReader) Read(p []byte) (int, error) {
 		line, err := r.line()
 		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
 			if wrong := r.judge(trimmed); wrong != nil {
-				if _, err := r.answers.Write(parseError(wrong)); err != nil {
+				if _, err := r.out.Write(parseError(wrong)); err != nil {
 					return 0, err
 				}
 			} else {
+				r.out.asked(trimmed)
 				r.rest = append(trimmed, '\n')
 			}
 		}
 		if err != nil && len(r.rest) == 0 {
+			select {
+			case <-r.out.answered():
+			case <-r.closed:
+			}
 			return 0, err
 		}
 	}
@@ -76,7 +85,10 @@ func (r *lineReader) judge(line []byte) error {
 }
 
 // Close implements [io.Closer].
-func (r *lineReader) Close() error { return closeIt(r.source) }
+func (r *lineReader) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return closeIt(r.source)
+}
 
 // parseError is the JSON-RPC answer to a message that has no id because it could not be read.
 func parseError(wrong error) []byte {
@@ -88,17 +100,85 @@ func parseError(wrong error) []byte {
 	return append(doc, '\n')
 }
 
-// lineWriter keeps the lines of the SDK and of the reader apart.
+// lineWriter keeps the lines of the SDK and of the reader apart, and knows which requests have no answer yet.
 type lineWriter struct {
-	mu sync.Mutex // held for one line
-	w  io.Writer
+	mu      sync.Mutex // guards what follows and is held for one line
+	w       io.Writer
+	waiting map[string]bool // by the request's id
+	idle    chan struct{}   // closed when nothing waits; nil where nobody asked
+}
+
+func newLineWriter(w io.Writer) *lineWriter { return &lineWriter{w: w, waiting: map[string]bool{}} }
+
+// frame is what tells requests, answers and cancellations apart.
+type frame struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params struct {
+		RequestID json.RawMessage `json:"requestId"`
+	} `json:"params"`
+}
+
+// frames reads a message or, as old revisions allow, a list of them.
+func frames(line []byte) []frame {
+	if line[0] == '[' {
+		var list []frame
+		if json.Unmarshal(line, &list) != nil {
+			return nil
+		}
+		return list
+	}
+	var f frame
+	if json.Unmarshal(line, &f) != nil {
+		return nil
+	}
+	return []frame{f}
+}
+
+// asked notes the requests of a line that will be answered: all but those that were cancelled, and the subscription,
+// which is answered by its end.
+func (w *lineWriter) asked(line []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range frames(line) {
+		switch {
+		case f.Method == "notifications/cancelled":
+			delete(w.waiting, string(f.Params.RequestID))
+		case f.Method != "" && f.Method != "subscriptions/listen" && len(f.ID) > 0 && string(f.ID) != "null":
+			w.waiting[string(f.ID)] = true
+		}
+	}
+}
+
+// answered is closed when every request that was asked so far has its answer.
+func (w *lineWriter) answered() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	idle := make(chan struct{})
+	w.idle = idle
+	w.settle()
+	return idle
+}
+
+func (w *lineWriter) settle() {
+	if w.idle != nil && len(w.waiting) == 0 {
+		close(w.idle)
+		w.idle = nil
+	}
 }
 
 // Write implements [io.Writer]; b is one whole line.
 func (w *lineWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.w.Write(b)
+	n, err := w.w.Write(b)
+	for _, f := range frames(b) {
+		if f.Method == "" {
+			delete(w.waiting, string(f.ID))
+		}
+	}
+	w.settle()
+	return n, err
 }
 
 // Close implements [io.Closer].

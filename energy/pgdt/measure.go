@@ -95,6 +95,9 @@ func (w *world) measure(i int, dst []reading) []reading {
 	return append(dst, reading{grid.ReactivePower, n.power(q)})
 }
 
+// reports tells whether a point has reported properties at all; a bus has none.
+func (w *world) reports(i int) bool { return w.points[i].kind != grid.KindBus }
+
 // report appends the reported properties of a point to dst. They are positions and settings, which carry no noise.
 func (w *world) report(i int, dst []property) []property {
 	switch p := &w.points[i]; p.kind {

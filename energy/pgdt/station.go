@@ -66,7 +66,7 @@ func (s *station) connection(up bool, err error) {
 	}
 	s.mu.Lock()
 	for i := range s.slots {
-		s.slots[i].properties = true
+		s.slots[i].properties = s.fleet.world.reports(s.slots[i].point)
 	}
 	s.mu.Unlock()
 	s.poke()

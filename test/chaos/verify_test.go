@@ -230,7 +230,7 @@ func (s *site) finish(rounds int) {
 	p := s.start()
 	ctx, cancel := s.context()
 	defer cancel()
-	rig.Eventually(s.t, "every device has answered what it did", func() bool {
+	rig.Eventually(s.t, "what became of every command that a device carried out is known", func() bool {
 		for _, x := range s.fleet.Executions() {
 			if x.Executed == 0 {
 				continue
@@ -257,8 +257,11 @@ func (s *site) finish(rounds int) {
 	s.commands(ids(s.ledger.all()))
 	s.dispatched()
 	var ended []string
-	states := map[control.State]int{}
+	states, approved := map[control.State]int{}, 0
 	for _, c := range s.ledger.all() {
+		if len(c.Approvals) > 0 {
+			approved++
+		}
 		if states[c.State]++; control.Ended(c.State) {
 			ended = append(ended, "command="+string(c.ID))
 		}
@@ -284,8 +287,8 @@ func (s *site) finish(rounds int) {
 		s.t.Errorf("exit status %d: %s", code, p.Words())
 	}
 	if !s.t.Failed() {
-		s.t.Logf("rounds %d (%v), acknowledged messages %d, commands %d %v, executed %d, delivered more than once %d, checkpoints %d, receipts %d, bundled commands %d, lost 0, twice 0",
-			rounds, s.deaths, s.fleet.Acked.Load(), s.ledger.len(), states, executed, again, s.auditor.Checkpoints(), len(s.auditor.Receipts), len(ended))
+		s.t.Logf("rounds %d (%v), acknowledged messages %d, commands %d %v, approved by a person %d, executed %d, delivered more than once %d, checkpoints %d, receipts %d, bundled commands %d, lost 0, twice 0",
+			rounds, s.deaths, s.fleet.Acked.Load(), s.ledger.len(), states, approved, executed, again, s.auditor.Checkpoints(), len(s.auditor.Receipts), len(ended))
 	}
 }
 
