@@ -178,8 +178,13 @@ func TestClientAgainstOthers(t *testing.T) {
 		{status(401, ""), vaultmesh.Denied, "status 401"},
 		{status(409, ""), vaultmesh.Conflict, "status 409"},
 		{status(418, ""), vaultmesh.Invalid, "status 418"},
-		{func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere/", http.StatusFound) }, vaultmesh.Invalid, "status 302"},
-		{func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9"); _, _ = w.Write([]byte("x")) }, vaultmesh.Unavailable, "broke off"},
+		{func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere/", http.StatusFound)
+		}, vaultmesh.Invalid, "status 302"},
+		{func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "9")
+			_, _ = w.Write([]byte("x"))
+		}, vaultmesh.Unavailable, "broke off"},
 	} {
 		answer = x.answer
 		_, err := c.Receipt(t.Context(), 0)

@@ -180,7 +180,9 @@ func (n *node) Bundle(_ context.Context, c control.Caller, ids []vaultmesh.Comma
 	return n.bundle, nil
 }
 
-func (n *node) Trust(context.Context) (*receipt.Trust, error) { return n.trust, n.enter(control.Caller{}) }
+func (n *node) Trust(context.Context) (*receipt.Trust, error) {
+	return n.trust, n.enter(control.Caller{})
+}
 
 func key(seed string) ed25519.PrivateKey {
 	s := vaultmesh.Sum([]byte(seed))

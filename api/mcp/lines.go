@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"vaultmesh.org/vaultmesh"
@@ -22,12 +23,13 @@ type lineReader struct {
 	out    *lineWriter
 	rest   []byte // of the line that is being read
 
-	once   sync.Once
-	closed chan struct{}
+	patience time.Duration // for answers after the end of the input
+	once     sync.Once
+	closed   chan struct{}
 }
 
-func newLineReader(in io.Reader, limit int, out *lineWriter) *lineReader {
-	return &lineReader{in: bufio.NewReader(in), source: in, limit: limit, out: out, closed: make(chan struct{})}
+func newLineReader(in io.Reader, limit int, patience time.Duration, out *lineWriter) *lineReader {
+	return &lineReader{in: bufio.NewReader(in), source: in, limit: limit, patience: patience, out: out, closed: make(chan struct{})}
 }
 
 // Read implements [io.Reader].
@@ -45,16 +47,24 @@ func (r *lineReader) Read(p []byte) (int, error) {
 			}
 		}
 		if err != nil && len(r.rest) == 0 {
-			select {
-			case <-r.out.answered():
-			case <-r.closed:
-			}
+			r.linger()
 			return 0, err
 		}
 	}
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
+}
+
+// linger waits for the answers that are still to come.
+func (r *lineReader) linger() {
+	timer := time.NewTimer(r.patience)
+	defer timer.Stop()
+	select {
+	case <-r.out.answered():
+	case <-r.closed:
+	case <-timer.C:
+	}
 }
 
 // line returns the next line, at most one byte longer than the limit: what is beyond is dropped.
@@ -135,6 +145,15 @@ func frames(line []byte) []frame {
 	return []frame{f}
 }
 
+// frameID gives every spelling of an id one form.
+func frameID(raw json.RawMessage) string {
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return ""
+	}
+	return compact(v)
+}
+
 // asked notes the requests of a line that will be answered: all but those that were cancelled, and the subscription,
 // which is answered by its end.
 func (w *lineWriter) asked(line []byte) {
@@ -143,9 +162,9 @@ func (w *lineWriter) asked(line []byte) {
 	for _, f := range frames(line) {
 		switch {
 		case f.Method == "notifications/cancelled":
-			delete(w.waiting, string(f.Params.RequestID))
+			delete(w.waiting, frameID(f.Params.RequestID))
 		case f.Method != "" && f.Method != "subscriptions/listen" && len(f.ID) > 0 && string(f.ID) != "null":
-			w.waiting[string(f.ID)] = true
+			w.waiting[frameID(f.ID)] = true
 		}
 	}
 }
@@ -174,7 +193,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	n, err := w.w.Write(b)
 	for _, f := range frames(b) {
 		if f.Method == "" {
-			delete(w.waiting, string(f.ID))
+			delete(w.waiting, frameID(f.ID))
 		}
 	}
 	w.settle()

@@ -126,7 +126,8 @@ func TestStdioAnswersScripts(t *testing.T) {
 		`{"jsonrpc":"2.0","id":4,"method":"no/such/method"}`,
 		`{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"propose_command","arguments":` + validArgs["propose_command"] + `}}`,
 	}, "\n")
-	for range 20 { // the order of the end of input and of the answers must not matter
+	script += "\n" + `{"jsonrpc":"2.0","id":6.0,"method":"ping"}` // one id in another spelling
+	for range 20 {                                                // the order of the end of input and of the answers must not matter
 		var out bytes.Buffer
 		must(t, s.ServeStdio(t.Context(), strings.NewReader(script), &out))
 		answers, unread := map[string]map[string]any{}, 0
@@ -230,7 +231,7 @@ func FuzzDecodeArgs(f *testing.F) {
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("{}\nx\n\n{\"a\":1}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r := newLineReader(bytes.NewReader(raw), 64, newLineWriter(io.Discard))
+		r := newLineReader(bytes.NewReader(raw), 64, 0, newLineWriter(io.Discard))
 		out, err := io.ReadAll(r)
 		must(t, err)
 		for line := range bytes.Lines(out) {

@@ -123,7 +123,7 @@ func (x *sessions) closeAll() {
 // serveLines speaks with one client over lines of JSON.
 func (s *Server) serveLines(ctx context.Context, in io.Reader, out io.Writer) error {
 	w := newLineWriter(out)
-	t := &mcp.IOTransport{Reader: newLineReader(in, int(s.limits.Body), w), Writer: w, MaxLineLength: -1} // the reader bounds lines
+	t := &mcp.IOTransport{Reader: newLineReader(in, int(s.limits.Body), s.limits.CallTime+maxWait, w), Writer: w, MaxLineLength: -1} // the reader bounds lines
 	err := s.protocol(false).Run(ctx, t)
 	if errors.Is(err, io.EOF) {
 		return nil
