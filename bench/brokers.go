@@ -8,11 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -118,56 +115,4 @@ func mosquitto(ctx context.Context, o Options, path string) (*traffic, error) {
 		return nil, err
 	}
 	return drive(ctx, addr, o)
-}
-
-// process is a child that is stopped at the end, or with the context.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-}
-
-// start starts a program; its output is dropped.
-func start(ctx context.Context, path string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, path, args...), done: make(chan struct{})}
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
-	p.cmd.WaitDelay = 10 * time.Second
-	if err := p.cmd.Start(); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "bench.start", path, "cannot start").Because(err)
-	}
-	go func() { defer close(p.done); _ = p.cmd.Wait() }()
-	return p, nil
-}
-
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	t := time.NewTimer(10 * time.Second)
-	defer t.Stop()
-	select {
-	case <-p.done:
-	case <-t.C:
-		_ = p.cmd.Process.Kill()
-		<-p.done
-	}
-}
-
-// listening waits until the process accepts connections.
-func (p *process) listening(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		t := time.NewTimer(10 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-p.done:
-			t.Stop()
-			return vaultmesh.Errorf(vaultmesh.Unavailable, "bench.start", p.cmd.Path, "it ended before it listened")
-		case <-ctx.Done():
-			t.Stop()
-			return vaultmesh.Errorf(vaultmesh.Unavailable, "bench.start", p.cmd.Path, "it does not listen on %s", addr).Because(ctx.Err())
-		}
-	}
 }

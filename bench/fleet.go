@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -62,11 +60,7 @@ func (f *fleet) stop() {
 
 // gridProcess runs `vaultmesh grid` until ctx ends; its first line says that it is ready.
 func gridProcess(ctx context.Context, o Options, addr, certs string, ready chan<- struct{}) error {
-	cmd := exec.CommandContext(ctx, o.Binary, "grid", "--case", caseName, "--addr", addr, "--certs", certs, "--rate", fmt.Sprint(o.Rate))
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	// Ctrl-C is for the parent, which stops its child.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd := child(ctx, o.Binary, "grid", "--case", caseName, "--addr", addr, "--certs", certs, "--rate", fmt.Sprint(o.Rate))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -84,6 +84,7 @@ func governed(ctx context.Context, o Options, r *Result) (aligned, decided *time
 	telemetry := float64(w.broker.Stats().Accepted-before) / time.Since(began).Seconds()
 	r.Counts["proposed"], r.Counts["aligned"], r.Counts["ended_otherwise"] = x.proposed, x.aligned.n, uint64(len(x.otherwise))
 	r.Counts["telemetry_per_second"] = uint64(telemetry)
+	r.Notes = append(r.Notes, fmt.Sprintf("p50 of the way, by the times in the receipts: %.3g ms to dispatched, then %.3g to acknowledged, then %.3g to aligned", x.way[0].p50(), x.way[1].p50(), x.way[2].p50()))
 	for state, n := range tally(x.otherwise) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d commands ended as %s", n, state))
 	}
@@ -125,14 +126,15 @@ type orders struct {
 	ids              []vaultmesh.CommandID           // of aligned commands
 	proposed         uint64
 	aligned, decided times
+	way              [3]times // of aligned commands, by the node's clock: to dispatched, to acknowledged, to aligned
 	otherwise        []string
 	failed           error
 }
 
+// outcome is the end of a command and when it was told.
 type outcome struct {
-	state  control.State
-	reason string
-	at     time.Time
+	control.Command
+	at time.Time
 }
 
 // run proposes for d at commandRate, whatever the answers do, and returns when every command has ended.
@@ -187,13 +189,22 @@ func (x *orders) propose(ctx context.Context, n int, due time.Time, key string) 
 
 // end counts a command; mu is held.
 func (x *orders) end(id vaultmesh.CommandID, o outcome) {
-	if o.state == control.Aligned {
-		x.aligned.add(o.at.Sub(x.began[id]))
-		x.ids = append(x.ids, id)
-	} else {
-		x.otherwise = append(x.otherwise, string(o.state)+": "+o.reason)
+	defer delete(x.began, id)
+	if o.State != control.Aligned {
+		x.otherwise = append(x.otherwise, string(o.State)+": "+o.Reason)
+		return
 	}
-	delete(x.began, id)
+	x.aligned.add(o.at.Sub(x.began[id]))
+	x.ids = append(x.ids, id)
+	from := x.began[id]
+	for _, step := range o.History {
+		for i, state := range []control.State{control.Dispatched, control.Acknowledged, control.Aligned} {
+			if step.State == state {
+				x.way[i].add(step.Time.Sub(from))
+				from = step.Time
+			}
+		}
+	}
 }
 
 // watch notes the ends of commands until all are there. Its moment is when the end is durable and told.
@@ -204,7 +215,7 @@ func (x *orders) watch(ctx context.Context, all <-chan struct{}) {
 			if e.Command == nil || !control.Ended(e.Command.State) {
 				break
 			}
-			o := outcome{e.Command.State, e.Command.Reason, time.Now()}
+			o := outcome{*e.Command, time.Now()}
 			x.mu.Lock()
 			if _, ok := x.began[e.Command.ID]; ok {
 				x.end(e.Command.ID, o)

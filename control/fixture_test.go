@@ -68,11 +68,14 @@ func (s testSigner) Sign(m []byte) ([]byte, error) {
 func (s testSigner) KeyID() string { return receipt.KeyID(pub(ed25519.PrivateKey(s))) }
 
 // valves expects of move that the valve reports the position; other commands cannot be simulated.
-type valves struct{}
+type valves struct{ w *world }
 
 func (valves) Handles(_, command string) bool         { return command == "move" }
 func (valves) Topology(whatif.View) vaultmesh.Digest { return vaultmesh.Sum([]byte("fixed")) }
 func (v valves) Simulate(_ context.Context, view whatif.View, q whatif.Query) (whatif.Verdict, error) {
+	if f := v.w.take(&v.w.simulating); f != nil {
+		f()
+	}
 	var args struct{ To float64 }
 	if err := json.Unmarshal(q.Args, &args); err != nil {
 		return whatif.Verdict{}, err
@@ -102,6 +105,18 @@ type world struct {
 	models *dtdl.Set
 	logKey note.Signer
 	logVer note.Verifier
+
+	simulating func() // called once, while the gate judges the next simulated command
+	applied    func() // called once, when the next commit can be read and is not durable yet
+}
+
+// take returns a hook and forgets it.
+func (w *world) take(hook *func()) func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := *hook
+	*hook = nil
+	return f
 }
 
 func (w *world) now() time.Time {
@@ -169,7 +184,14 @@ func (w *world) open() {
 	}
 	w.l = lawchain.New(lawchain.Options{Domain: "test", Signer: w.logKey, Verifier: w.logVer, Receipts: testSigner(key("receipts"))})
 	var err error
-	w.j, err = journal.Open(w.dir, journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable})
+	w.j, err = journal.Open(w.dir, journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable, Failpoint: func(point string) {
+		if point != "applied" {
+			return
+		}
+		if f := w.take(&w.applied); f != nil {
+			f()
+		}
+	}})
 	must(err)
 	must(w.l.Load(w.j))
 	w.twins = twin.NewStore(twin.Options{Models: w.models, Now: w.now})
@@ -184,13 +206,13 @@ func (w *world) open() {
 			{Name: "rate", Rate: &gate.Rate{Per: "twin", Max: 5, Window: gate.Duration(time.Hour)}},
 		}})
 	}
-	w.gate, err = gate.New(gate.Options{Domain: "test", Limits: &limits, Simulator: valves{}, Operators: operators,
+	w.gate, err = gate.New(gate.Options{Domain: "test", Limits: &limits, Simulator: valves{w}, Operators: operators,
 		Policy:  gate.PolicyFiles{"policy.rego": []byte(testPolicy), "policy_test.rego": []byte(testPolicyTest)},
 		Revoked: func(b vaultmesh.Digest) bool { return control.Revoked(w.j, b) }})
 	must(err)
 	w.s, err = control.NewService(control.Options{
 		Machine: &control.Machine{Domain: "test", Node: "node:test", Log: w.l, Desired: w.twins, MaxOpen: 4},
-		Journal: w.j, Twins: w.twins, Gate: w.gate, CapabilityRoot: pub(key("root")), Simulator: valves{},
+		Journal: w.j, Twins: w.twins, Gate: w.gate, CapabilityRoot: pub(key("root")), Simulator: valves{w},
 		CheckArgs: func(_, command string, args json.RawMessage) error {
 			i, _ := w.models.Interface("dtmi:test:Valve;1")
 			c, ok := i.Command(command)
@@ -241,7 +263,12 @@ func (w *world) define(ids ...vaultmesh.TwinID) {
 // report merges what the device says about a twin.
 func (w *world) report(id vaultmesh.TwinID, properties string) {
 	w.t.Helper()
-	m := &twin.Message{Twin: id, Device: "plc", Time: w.now().Truncate(time.Microsecond), Raw: []byte(properties)}
+	w.reportAt(id, w.now().Truncate(time.Microsecond), 0, properties)
+}
+
+func (w *world) reportAt(id vaultmesh.TwinID, at time.Time, seq uint16, properties string) {
+	w.t.Helper()
+	m := &twin.Message{Twin: id, Device: "plc", Time: at, Seq: seq, Raw: []byte(`{"properties":` + properties + `}`)}
 	if err := json.Unmarshal([]byte(properties), &m.Properties); err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package device
 
 import (
+	"errors"
+	"fmt"
 	"sort"
 	"time"
 
@@ -152,6 +154,10 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, expire bool) {
 	c.giveUp()
 	c.writer.Wait()
 	reason := "the device disconnected"
+	if errors.Is(err, packets.ErrPacketTooLarge) {
+		// mochi has closed the connection by now: the device knows the limit from the CONNACK, the operator learns it here.
+		h.b.record(c.p, "", verdict{causePayload, packets.ErrPacketTooLarge.Code, fmt.Sprintf("a packet has more than %d bytes, the limit that the CONNACK names", h.b.o.MaxPacket)})
+	}
 	if stop := cl.StopCause(); stop != nil && stop != error(packets.CodeDisconnect) {
 		reason = stop.Error()
 	} else if err != nil {
@@ -199,7 +205,14 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		}
 		return pk, nil
 	}
-	if pk.FixedHeader.Type != packets.Publish || pk.FixedHeader.Qos < 2 && !pk.FixedHeader.Retain {
+	if pk.FixedHeader.Type != packets.Publish {
+		return pk, nil
+	}
+	if pk.FixedHeader.Qos < 2 && !pk.FixedHeader.Retain {
+		// mochi drops these without a word to anyone; the device would wait for its acknowledgement for ever.
+		if c := h.conn(cl); c != nil && !mqtt.IsValidFilter(pk.TopicName, true) {
+			c.publish(&pk)
+		}
 		return pk, nil
 	}
 	code, why := disconnectQoS, causeQoS

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -40,13 +41,28 @@ func (t *tx) rollback(s savepoint) {
 	t.index = nil
 }
 
+// batch returns the writes in the order of their keys, of each key the last one only. The order is for speed: the
+// operations of a group write to the same few regions of the key space in turn, and the memtable's skip list inserts
+// neighbours in about half the time of keys that jump.
 func (t *tx) batch() *pebble.Batch {
+	order := make([]int32, len(t.writes))
 	size := 0
-	for _, w := range t.writes {
+	for i, w := range t.writes {
+		order[i] = int32(i)
 		size += len(w.key) + len(w.value) + 16
 	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if c := bytes.Compare(t.writes[a].key, t.writes[b].key); c != 0 {
+			return c
+		}
+		return int(a) - int(b)
+	})
 	b := t.j.db.NewBatchWithSize(size)
-	for _, w := range t.writes {
+	for n, i := range order {
+		w := &t.writes[i]
+		if n+1 < len(order) && bytes.Equal(w.key, t.writes[order[n+1]].key) {
+			continue // written again later
+		}
 		// Errors are impossible here: the batch is open and not yet applied.
 		if w.del {
 			_ = b.Delete(w.key, nil)

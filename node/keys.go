@@ -38,6 +38,24 @@ func isLoopback(addr string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// keyFiles are the files below <data>/keys.
+var keyFiles = []string{"receipt.key", "capability.key", "log.key"}
+
+// keysComplete refuses a data folder that has a journal and lacks a key: a new key in the place of a lost one would go
+// on where nobody can trust it. The keys are made before the journal, so that a first start that is cut short passes.
+func keysComplete(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "journal")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range keyFiles {
+		path := filepath.Join(data, "keys", name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the data folder has a journal, and this key of it is missing").WithFix("restore the key from a backup; without it the domain cannot go on")
+		}
+	}
+	return nil
+}
+
 // openKeys loads the keys or makes them where the folder has none of them.
 func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -88,10 +89,14 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", cfg.Data, "cannot create the data folder").Because(err).WithFix("check the path and its permissions")
 	}
 	if n.unlock, err = vfs.Default.Lock(filepath.Join(cfg.Data, "lock")); err != nil {
-		if errors.Is(err, os.ErrPermission) {
+		// The file could not even be opened; only what follows is about the lock.
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
 			return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", cfg.Data, "the data folder cannot be written").Because(err).WithFix("make it writable for this user")
 		}
 		return nil, vaultmesh.Errorf(vaultmesh.Conflict, "node.start", cfg.Data, "another node has this data folder open").WithFix("stop it, or give this node another folder")
+	}
+	if err := keysComplete(cfg.Data); err != nil {
+		return nil, err
 	}
 	if n.keys, err = openKeys(filepath.Join(cfg.Data, "keys"), cfg.Domain); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 
@@ -95,8 +96,8 @@ func (f *FeedStream) Next(ctx context.Context) (FeedMessage, error) {
 func (f *FeedStream) Close() error {
 	err := f.conn.Close(websocket.StatusNormalClosure, "")
 	var bye websocket.CloseError
-	if errors.As(err, &bye) {
-		return nil // the node closed first
+	if err == nil || errors.As(err, &bye) || errors.Is(err, net.ErrClosed) {
+		return nil // or the node closed first
 	}
-	return vaultmesh.Wrap(err, "client.feed", "")
+	return vaultmesh.Errorf(vaultmesh.Unavailable, "client.feed", "", "the connection broke off").Because(err)
 }

@@ -97,11 +97,28 @@ func (s *Server) getFeed(w http.ResponseWriter, q *request) error {
 	s.metrics.feeds.Inc()
 	defer s.metrics.feeds.Dec()
 	f.conn.SetReadLimit(1 << 10) // clients have nothing to say
-	// The reader answers pings and sees the client go. It must not end with the server's context, which would cut
-	// the connection without a close frame.
-	gone := f.conn.CloseRead(context.WithoutCancel(q.Context()))
+	gone, stop := f.listen()
 	f.end(gone, f.run(gone))
+	stop()
 	return nil
+}
+
+// listen reads in a goroutine of its own, which answers pings and sees the client go: then gone ends, with the
+// cause. It does not end with the server, which would cut the connection without a close frame. stop ends it; the
+// connection is closed by then. (The library's CloseRead waits 15 s for itself when a client sends a message.)
+func (f *feedConn) listen() (gone context.Context, stop func()) {
+	ctx := context.WithoutCancel(f.q.Context())
+	gone, leave := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _, err := f.conn.Reader(ctx)
+		if err == nil {
+			err = &goodbye{code: websocket.StatusPolicyViolation, reason: "the feed listens to nobody"}
+		}
+		leave(err)
+	}()
+	return gone, func() { <-done }
 }
 
 // openFeed checks what a client asks for and is allowed.
@@ -166,7 +183,7 @@ func (f *feedConn) run(gone context.Context) error {
 		case <-f.s.ctx.Done():
 			return &goodbye{code: websocket.StatusGoingAway, reason: "the node goes away; connect again with since"}
 		case <-gone.Done():
-			return gone.Err()
+			return context.Cause(gone)
 		case <-ping.C:
 			if err := f.check(gone); err != nil {
 				return err
@@ -252,7 +269,8 @@ func (f *feedConn) send(ctx context.Context, m FeedMessage) error {
 	if err := enc.Encode(m); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Internal, "feed", m.Type, "cannot be encoded").Because(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.s.limits.FeedWrite)
+	// The end of a context in the middle of a write cuts the connection, so that this one ends with its time only.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.s.limits.FeedWrite)
 	defer cancel()
 	if err := f.conn.Write(ctx, websocket.MessageText, b.Bytes()); err != nil {
 		return f.ended(ctx, err)
@@ -283,11 +301,11 @@ func (f *feedConn) ended(ctx context.Context, err error) error {
 
 // end closes the connection in the way that err asks for.
 func (f *feedConn) end(gone context.Context, err error) {
-	defer f.conn.CloseNow() // waits for the reader; closing twice is no error worth telling
+	defer f.conn.CloseNow() // closing twice is no error worth telling
 	var bye *goodbye
 	var own *vaultmesh.Error
 	switch {
-	case errors.As(err, &bye):
+	case errors.As(err, &bye), errors.As(context.Cause(gone), &bye):
 	case gone.Err() == nil && errors.As(err, &own):
 		f.s.opts.Log.Warn("feed ended", "request", f.q.id, "error", err)
 		bye = &goodbye{code: websocket.StatusInternalError, reason: "the cause is in the node's log"}

@@ -24,7 +24,7 @@ type Backend interface {
 	// Twin returns one twin, or NotFound.
 	Twin(ctx context.Context, caller control.Caller, id vaultmesh.TwinID) (twin.Twin, error)
 	// History returns the points of one property or telemetry in [from, to), oldest first, at most limit, which is 1
-	// to 1001. NotFound where the twin or the name does not exist.
+	// to 1000. NotFound where the twin or the name does not exist.
 	History(ctx context.Context, caller control.Caller, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error)
 
 	// Simulate predicts a command without proposing it; n1 adds the N-1 check. p.IdempotencyKey is empty.
@@ -41,7 +41,7 @@ type Backend interface {
 
 	// Bundle returns the offline evidence of 1 to 20 commands, as receipt.DecodeBundle reads it.
 	Bundle(ctx context.Context, caller control.Caller, ids []vaultmesh.CommandID) ([]byte, error)
-	// Trust returns the keys that the node itself names as its own.
+	// Trust returns the keys that the node itself names as its own, or NotFound where they are not known here.
 	Trust(ctx context.Context) (*receipt.Trust, error)
 }
 

@@ -181,7 +181,13 @@ func (n *node) Bundle(_ context.Context, c control.Caller, ids []vaultmesh.Comma
 }
 
 func (n *node) Trust(context.Context) (*receipt.Trust, error) {
-	return n.trust, n.enter(control.Caller{})
+	if err := n.enter(control.Caller{}); err != nil {
+		return nil, err
+	}
+	if n.trust == nil {
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, "trust", "", "no trust file is known here")
+	}
+	return n.trust, nil
 }
 
 func key(seed string) ed25519.PrivateKey {

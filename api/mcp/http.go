@@ -12,7 +12,7 @@ import (
 	"vaultmesh.org/vaultmesh/control"
 )
 
-// VersionHeader names the revision of the protocol; stateless is the first without sessions.
+// versionHeader names the revision of the protocol, of which stateless is the first without sessions.
 const (
 	versionHeader = "MCP-Protocol-Version"
 	sessionHeader = "Mcp-Session-Id"

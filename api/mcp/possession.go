@@ -12,7 +12,8 @@ import (
 // ProofMeta is the member of a call's _meta in which a client over HTTP may send a proof of possession for the
 // proposal alone: capability.SignProof over the target {domain, "mcp", "propose_command", SHA-256 of
 // receipt.ProposedBody.RequestText}. It goes into the proposal's receipt, where an auditor can check it offline. The
-// proof of the HTTP request, which is about the message around the proposal, cannot be checked there.
+// proof of the HTTP request, which is about the message around the proposal, cannot be checked there. Each proof is good
+// once: a retry needs a new nonce.
 const ProofMeta = "org.vaultmesh/proof"
 
 const (

@@ -96,7 +96,7 @@ func (s *Server) readBundleText(ctx context.Context, c call, id vaultmesh.Comman
 	b, err := c.backend.Bundle(ctx, c.caller, []vaultmesh.CommandID{id})
 	if err == nil && len(b) > s.limits.Bundle {
 		err = vaultmesh.Errorf(vaultmesh.TooLarge, "bundle", string(id), "it has %d bytes, the limit here is %d", len(b), s.limits.Bundle).
-			WithFix("fetch it with: vaultmesh bundle %s", id)
+			WithFix("a person can fetch it with: vaultmesh bundle %s --out FILE", id)
 	}
 	return string(b), err
 }

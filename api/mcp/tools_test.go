@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/whatif"
 )
 
@@ -277,6 +279,34 @@ func TestWaitingEndsWithTheState(t *testing.T) {
 			t.Error("it waits for a command that has ended")
 		}
 	})
+}
+
+// The longest history is what a backend gives at once; whether there is more stays open then.
+func TestHistorySaysThatThereIsMore(t *testing.T) {
+	s := newServer(t, sample(t), nil)
+	for _, limit := range []int{1, 999, 1000} {
+		r, out := ask(t, s, "read_history", fmt.Sprintf(`{"twin":"bus:1","name":"voltage","limit":%d}`, limit))
+		if len(out["points"].([]any)) != limit || out["more"] != true {
+			t.Errorf("limit %d: %.200s", limit, r.structured)
+		}
+	}
+}
+
+// Evidence is handed out also where the keys are not known; it is only not judged.
+func TestProveWithoutTrust(t *testing.T) {
+	n := sample(t)
+	n.trust = nil
+	b, err := receipt.DecodeBundle(n.bundle)
+	must(t, err)
+	n.bundle, err = receipt.EncodeBundle("dev", append(b.Parts, receipt.TimestampPart(0, []byte("a stamp"))), signer{key("receipts")})
+	must(t, err)
+	s := newServer(t, n, nil)
+	if r, out := ask(t, s, "prove", `{"command_ids":["cmd-00","cmd-01"]}`); r.failed || len(out["timestamps"].([]any)) != 0 || !strings.Contains(r.text, "cannot judge") || len(r.links) != 2 {
+		t.Errorf("%s", r.text)
+	}
+	if r, out := ask(t, s, "verify", `{"command_id":"cmd-00"}`); !r.failed || out["kind"] != "not_found" {
+		t.Errorf("%s", r.text)
+	}
 }
 
 func TestAnswersAreBounded(t *testing.T) {

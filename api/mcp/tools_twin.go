@@ -165,9 +165,12 @@ type (
 		From   time.Time `json:"from" jsonschema:"first time asked for"`
 		To     time.Time `json:"to" jsonschema:"end of the period"`
 		Points []value   `json:"points" jsonschema:"oldest first"`
-		More   bool      `json:"more" jsonschema:"the limit cut it off: ask again from the last time"`
+		More   bool      `json:"more" jsonschema:"there may be more: ask again with from set just after the last time"`
 	}
 )
+
+// maxPoints is the longest history that a backend gives at once.
+const maxPoints = 1000
 
 // defaultPeriod is how far a history goes back where no beginning is given.
 const defaultPeriod = 15 * time.Minute
@@ -187,11 +190,12 @@ var readHistory = define(tool{
 	if !from.Before(to) {
 		return readHistoryOut{}, answer{}, vaultmesh.Errorf(vaultmesh.Invalid, "arguments", "from", "it is not before to").WithFix("send a period that begins before it ends")
 	}
-	points, err := c.backend.History(ctx, c.caller, in.Twin, in.Name, from, to, in.Limit+1)
+	points, err := c.backend.History(ctx, c.caller, in.Twin, in.Name, from, to, min(in.Limit+1, maxPoints))
 	if err != nil {
 		return readHistoryOut{}, answer{}, helped(err, suggest("get_twin", "see which names the twin has", map[string]any{"twin": in.Twin}))
 	}
-	out := readHistoryOut{Twin: string(in.Twin), Name: in.Name, From: from, To: to, Points: []value{}, More: len(points) > in.Limit}
+	// One more than the limit shows that there is more; the longest history leaves that open.
+	out := readHistoryOut{Twin: string(in.Twin), Name: in.Name, From: from, To: to, Points: []value{}, More: len(points) > min(in.Limit, maxPoints-1)}
 	for _, p := range points[:min(len(points), in.Limit)] {
 		out.Points = append(out.Points, value{Value: p.V, Quality: qualities[p.Q], Time: p.T})
 	}

@@ -166,7 +166,7 @@ func viewed(c control.Command) commandView {
 	}
 	if c.Needs != nil && c.State == control.AwaitingApproval {
 		v.Approval = &approval{Count: c.Needs.Count, Given: len(c.Approvals), Roles: append([]string{}, c.Needs.Roles...), Until: c.Needs.Until,
-			Why: clip(c.Needs.Why, 1024), Run: "vaultmesh approve " + string(c.ID), Reject: "vaultmesh reject " + string(c.ID)}
+			Why: clip(c.Needs.Why, 1024), Run: "vaultmesh approve " + string(c.ID), Reject: "vaultmesh reject " + string(c.ID) + " REASON"}
 	}
 	for _, t := range c.History[max(0, len(c.History)-maxSteps):] {
 		v.History = append(v.History, step{string(t.State), t.Time, string(t.Actor), clip(t.Reason, 512), decimal(uint64(t.Receipt))})

@@ -80,6 +80,9 @@ type entry struct {
 	acked   func(error)
 }
 
+// size returns the bytes of the entry's PUBLISH packet, at most: fixed header, topic, identifier, no properties, payload.
+func (e *entry) size() int { return 5 + 2 + len(e.topic) + 2 + 1 + len(e.payload) }
+
 // Dial connects and returns after the node has accepted the device. It retries until ctx ends, except where the node
 // refuses the identity, the token or the protocol for good (kind Denied). ctx bounds only the first connection.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
@@ -135,7 +138,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 
 // Publish queues one telemetry message about twin and returns; it blocks while the window is full. acked is called
 // once, from a goroutine of the client that it must not block: with nil after the node has made the message durable,
-// with an error where the node refused it for good (kinds Invalid, Denied) or the client was closed (Unavailable).
+// with an error where the node refused it for good (kinds Invalid, Denied, TooLarge) or the client was closed (Unavailable).
 // A lost connection or an overloaded node is not an error: the message is sent again. acked may be nil.
 func (c *Client) Publish(ctx context.Context, twin vaultmesh.TwinID, payload []byte, acked func(error)) error {
 	if err := vaultmesh.CheckID("twin", string(twin)); err != nil {

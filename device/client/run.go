@@ -23,6 +23,7 @@ type link struct {
 	mqtt  *paho.Client
 	state *exchange
 	limit int           // publishes in flight: the smaller of the window and the node's receive maximum
+	size  int           // bytes of the largest packet that the node takes; 0 where it names none
 	down  chan error    // capacity 1: why the connection ended
 	ready chan struct{} // capacity 1: an acknowledgement made room
 	quota chan *entry   // refused for want of quota, to be sent again; capacity Window
@@ -164,6 +165,9 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 	if ack.Properties != nil && ack.Properties.ReceiveMaximum != nil {
 		l.limit = min(l.limit, int(*ack.Properties.ReceiveMaximum))
 	}
+	if ack.Properties != nil && ack.Properties.MaximumPacketSize != nil {
+		l.size = int(*ack.Properties.MaximumPacketSize)
+	}
 	return l, nil
 }
 
@@ -226,6 +230,11 @@ func (c *Client) send(l *link) error {
 		e := c.ready[0]
 		c.ready = c.ready[1:]
 		c.mu.Unlock()
+		if n := e.size(); l.size > 0 && n > l.size {
+			// The node would close the connection, and so again each time that it is sent.
+			c.finish(e, vaultmesh.Errorf(vaultmesh.TooLarge, "device.publish", e.topic, "the packet has %d bytes, the node takes %d", n, l.size).WithFix("send fewer values in one message"))
+			continue
+		}
 		l.state.begin(e)
 		_, err := l.mqtt.PublishWithOptions(c.ctx, &paho.Publish{QoS: 1, Topic: e.topic, Payload: e.payload}, paho.PublishOptions{Method: paho.PublishMethod_AsyncSend})
 		if err == nil {

@@ -2,11 +2,8 @@ package chaos
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
@@ -28,82 +25,20 @@ func (s *site) verify() {
 	s.bundles(fresh, 4)
 }
 
-// history finds every message in the history of its twin, value by value. A value is asked for by its exact JSON.
+// history finds every message in the history of its twin, value by value.
 func (s *site) history(messages []rig.Message) {
-	type series struct {
-		twin vaultmesh.TwinID
-		name string
-	}
-	type span struct{ from, to time.Time }
-	spans := map[series]span{}
-	for _, m := range messages {
-		for name := range m.Values {
-			k := series{m.Twin, name}
-			p, ok := spans[k]
-			if !ok || m.Time.Before(p.from) {
-				p.from = m.Time
-			}
-			if m.Time.After(p.to) {
-				p.to = m.Time
-			}
-			spans[k] = p
-		}
-	}
-	stored := map[series]map[int64]string{}
 	ctx, cancel := s.context()
 	defer cancel()
-	for k, p := range spans {
-		stored[k] = map[int64]string{}
-		for from, more := p.from, true; more; {
-			q := url.Values{"name": {k.name}, "from": {from.Format(time.RFC3339Nano)}, "to": {p.to.Add(time.Microsecond).Format(time.RFC3339Nano)}, "limit": {"5000"}}
-			var page struct {
-				Points []struct {
-					T time.Time `json:"t"`
-					V rawText   `json:"v"`
-				} `json:"points"`
-				More bool `json:"more"`
-			}
-			if err := s.agent.Insist(ctx, "GET", "/v1/twins/"+string(k.twin)+"/history?"+q.Encode(), nil, &page); err != nil {
-				s.t.Errorf("history of %s %s: %v", k.twin, k.name, err)
-				return
-			}
-			for _, x := range page.Points {
-				stored[k][x.T.UnixMicro()] = string(x.V)
-				from = x.T.Add(time.Microsecond)
-			}
-			more = page.More
-		}
-	}
-	lost := 0
-	for _, m := range messages {
-		for name, want := range m.Values {
-			have, ok := stored[series{m.Twin, name}][m.Time.UnixMicro()]
-			if (!ok || have != want) && !equal(have, want) {
-				if lost++; lost <= 5 {
-					s.t.Errorf("lost: the acknowledged %s of %s at %s was %s, the history has %q", name, m.Twin, m.Time.Format(time.RFC3339Nano), want, have)
-				}
-			}
-		}
-	}
-	if lost > 5 {
-		s.t.Errorf("lost: %d values in all", lost)
-	}
-}
-
-// rawText is JSON as it stands in the answer.
-type rawText string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *rawText) UnmarshalJSON(b []byte) error { *r = rawText(b); return nil }
-
-// equal compares two JSON numbers by value: the text form is not part of the contract.
-func equal(a, b string) bool {
-	x, err := strconv.ParseFloat(a, 64)
+	lost, err := rig.Lost(ctx, s.agent, messages)
 	if err != nil {
-		return false
+		s.t.Error(err)
 	}
-	y, err := strconv.ParseFloat(b, 64)
-	return err == nil && x == y
+	for _, what := range lost[:min(len(lost), 5)] {
+		s.t.Errorf("lost: %s", what)
+	}
+	if len(lost) > 5 {
+		s.t.Errorf("lost: %d values in all", len(lost))
+	}
 }
 
 // commands asks for each command that was heard of.

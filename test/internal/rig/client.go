@@ -55,17 +55,18 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Problem is an answer that is not 2xx.
 type Problem struct {
-	Status int    `json:"status"`
-	Kind   string `json:"kind"`
-	Detail string `json:"detail"`
-	Fix    string `json:"fix"`
-	Op     string `json:"op"`
-	Header http.Header
+	Status  int    `json:"status"`
+	Kind    string `json:"kind"`
+	Detail  string `json:"detail"`
+	Fix     string `json:"fix"`
+	Op      string `json:"op"`
+	Subject string `json:"subject"`
+	Header  http.Header
 }
 
 // Error implements error.
 func (p *Problem) Error() string {
-	return fmt.Sprintf("%d %s: %s: %s (%s)", p.Status, p.Kind, p.Op, p.Detail, p.Fix)
+	return fmt.Sprintf("%d %s: %s %s: %s (%s)", p.Status, p.Kind, p.Op, p.Subject, p.Detail, p.Fix)
 }
 
 // StatusOf returns the HTTP status of an error, 0 where there was no answer.

@@ -126,11 +126,13 @@ func StartFleet(t testing.TB, grid, data, dir, addr string, period time.Duration
 	return f
 }
 
-// crossed counts a command on the wire.
-func (f *Fleet) crossed(id vaultmesh.CommandID) {
+// crossed counts a command on the wire. The line breaks after the first delivery of every sixth command.
+func (f *Fleet) crossed(id vaultmesh.CommandID) (cut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.execution(id).Delivered++
+	x := f.execution(id)
+	x.Delivered++
+	return x.Delivered == 1 && len(f.commands)%6 == 0
 }
 
 // execution returns the record of a command; f.mu is held.

@@ -16,19 +16,20 @@ import (
 
 // tap stands between one device and the node: the device speaks plain TCP to it, and it speaks TLS with the device's
 // certificate to the node. It sees each command as it crosses the wire, also those that the device's client answers by
-// itself because they came before, and it can cut the line.
+// itself because they came before, and it can cut the line: at any time, or right after a command, so that the device
+// acts and the node does not hear of it.
 type tap struct {
 	l         net.Listener
 	node      string
 	tls       *tls.Config
-	delivered func(vaultmesh.CommandID)
+	delivered func(vaultmesh.CommandID) (cut bool)
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
 	wg    sync.WaitGroup
 }
 
-func newTap(node string, c *tls.Config, delivered func(vaultmesh.CommandID)) (*tap, error) {
+func newTap(node string, c *tls.Config, delivered func(vaultmesh.CommandID) (cut bool)) (*tap, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -71,6 +72,7 @@ func (t *tap) carry(device net.Conn) {
 		_ = node.Close()
 	}()
 	t.down(device, node)
+	_ = node.Close()
 	_ = device.Close()
 	<-up
 }
@@ -87,8 +89,9 @@ func (t *tap) down(device io.Writer, node io.Reader) {
 			var head struct {
 				ID vaultmesh.CommandID `json:"id"`
 			}
-			if json.Unmarshal(pub.Payload, &head) == nil {
-				t.delivered(head.ID)
+			if json.Unmarshal(pub.Payload, &head) == nil && t.delivered(head.ID) {
+				_ = w.Flush()
+				return
 			}
 		}
 		if r.Buffered() == 0 {
