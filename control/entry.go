@@ -59,9 +59,11 @@ type Judgement struct {
 	Need      *gate.Need                 `json:"need,omitempty"`
 	Challenge json.RawMessage            `json:"challenge,omitempty"` // canonical receipt.Challenge
 	Counts    []Count                    `json:"counts,omitempty"`
+	Blocks    []vaultmesh.Digest         `json:"blocks,omitempty"` // of the proposer's capability: one revoked meanwhile denies
 }
 
-// Count is a quota that an authorized command uses up: at most Max for Key in the window that begins at Window.
+// Count is a quota that an authorized command uses up: at most Max for Key in the window that begins at Window, or in
+// the next one where that has begun by the time the command is ordered.
 type Count struct {
 	Key    string `json:"key"`
 	Rule   string `json:"rule"`
@@ -102,6 +104,14 @@ type ObserveEntry struct {
 	Observed map[string]receipt.Observation `json:"observed"`
 	Millis   float64                        `json:"millis,omitempty"`
 	Reason   string                         `json:"reason,omitempty"`
+	Messages []Message                      `json:"messages,omitempty"` // what Observed rests on, kept for ever
+}
+
+// Message is one telemetry message as the device sent it, with its place in the batch that proves it.
+type Message struct {
+	Batch    vaultmesh.LogIndex `json:"batch,string"`
+	Position int                `json:"position"`
+	Raw      []byte             `json:"raw"`
 }
 
 // HaltEntry sets or clears the domain's stop switch. Withdrawn are dispatched commands that did not reach their device.

@@ -70,7 +70,7 @@ func (s testSigner) KeyID() string { return receipt.KeyID(pub(ed25519.PrivateKey
 // valves expects of move that the valve reports the position; other commands cannot be simulated.
 type valves struct{ w *world }
 
-func (valves) Handles(_, command string) bool         { return command == "move" }
+func (valves) Handles(_, command string) bool        { return command == "move" }
 func (valves) Topology(whatif.View) vaultmesh.Digest { return vaultmesh.Sum([]byte("fixed")) }
 func (v valves) Simulate(_ context.Context, view whatif.View, q whatif.Query) (whatif.Verdict, error) {
 	if f := v.w.take(&v.w.simulating); f != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -40,7 +41,7 @@ type Result struct {
 	Replayed bool       // the idempotency key was used before for the same proposal: nothing was done
 	Outbox   []Outbound // to be sent once the commit is durable
 	Halt     HaltState
-	Ended    []vaultmesh.CommandID // commands that this entry halted
+	Ended    []Command // commands that this entry halted
 	Receipt  receipt.Ref
 	record   *record // what the service watches
 }
@@ -97,21 +98,30 @@ func (m *Machine) propose(tx journal.Tx, e Entry, p *ProposeEntry) (Result, erro
 	tx.Put(keyList(c.Last.Index), []byte(c.ID))
 	tx.Put(keyIdempotency(e.Actor, p.IdempotencyKey), []byte(c.ID))
 	j := p.Judgement
-	if err := m.recheck(tx, c, &j); err != nil {
+	if err := m.recheck(tx, e, c, &j); err != nil {
 		return Result{}, err
 	}
 	return m.decide(tx, e, c, j)
 }
 
-// recheck asks again, in the order of the log, what only the ordered state can answer: halt, quotas, open commands.
-// They can only turn an allow into a deny.
-func (m *Machine) recheck(tx journal.Tx, c *record, j *Judgement) error {
+// recheck asks again, in the order of the log, what only the ordered state can answer: halt, revocations, quotas, open
+// commands. They can only turn an allow into a deny.
+func (m *Machine) recheck(tx journal.Tx, e Entry, c *record, j *Judgement) error {
 	if j.Outcome == gate.Deny {
 		return nil
 	}
 	deny := func(code, text, fix string) {
-		j.Outcome, j.Stage = gate.Deny, gate.StageLimits
+		j.Outcome = gate.Deny
+		j.Stage, _, _ = strings.Cut(code, ".")
 		j.Reasons = append([]gate.Reason{{Code: code, Text: text, Fix: fix}}, j.Reasons...)
+	}
+	for _, b := range j.Blocks {
+		if _, revoked, err := tx.Get(keyRevoked(b)); err != nil {
+			return err
+		} else if revoked {
+			deny("capability.revoked", "the capability's block "+b.String()+" is revoked", "ask for a new token")
+			return nil
+		}
 	}
 	h, err := loadHalt(tx)
 	if err != nil {
@@ -122,7 +132,7 @@ func (m *Machine) recheck(tx journal.Tx, c *record, j *Judgement) error {
 		return nil
 	}
 	if c.State == Proposed {
-		open, err := loadCount(tx, openKey(c.Principal), 0)
+		open, _, err := loadCount(tx, openKey(c.Principal), 0, e.Time)
 		if err != nil {
 			return err
 		}
@@ -135,7 +145,7 @@ func (m *Machine) recheck(tx journal.Tx, c *record, j *Judgement) error {
 		return nil
 	}
 	for _, q := range j.Counts {
-		n, err := loadCount(tx, q.Key, q.Window)
+		n, _, err := loadCount(tx, q.Key, q.Window, e.Time)
 		if err != nil {
 			return err
 		}
@@ -168,7 +178,7 @@ func (m *Machine) decide(tx journal.Tx, e Entry, c *record, j Judgement) (Result
 		if err := m.step(tx, e, c, AwaitingApproval, m.Node, j.Need.Why, body); err != nil {
 			return Result{}, err
 		}
-		if err := addCount(tx, openKey(c.Principal), 0, 1); err != nil {
+		if err := addCount(tx, openKey(c.Principal), 0, e.Time, 1); err != nil {
 			return Result{}, err
 		}
 		return Result{Command: c.Command, record: c, Receipt: c.Last}, put(tx, c)
@@ -176,7 +186,7 @@ func (m *Machine) decide(tx journal.Tx, e Entry, c *record, j Judgement) (Result
 	if j.Outcome != gate.Allow {
 		return m.deny(tx, e, c, j)
 	}
-	if err := addCount(tx, openKey(c.Principal), 0, 1); err != nil {
+	if err := addCount(tx, openKey(c.Principal), 0, e.Time, 1); err != nil {
 		return Result{}, err
 	}
 	return m.authorize(tx, e, c, j)
@@ -209,7 +219,7 @@ func (m *Machine) authorize(tx journal.Tx, e Entry, c *record, j Judgement) (Res
 		return Result{}, err
 	}
 	for _, q := range j.Counts {
-		if err := addCount(tx, q.Key, q.Window, 1); err != nil {
+		if err := addCount(tx, q.Key, q.Window, e.Time, 1); err != nil {
 			return Result{}, err
 		}
 	}
@@ -278,7 +288,7 @@ func (m *Machine) approve(tx journal.Tx, e Entry, a *ApproveEntry) (Result, erro
 		return Result{}, err
 	}
 	j := *a.Judgement
-	if err := m.recheck(tx, c, &j); err != nil {
+	if err := m.recheck(tx, e, c, &j); err != nil {
 		return Result{}, err
 	}
 	if j.Outcome != gate.Allow {
@@ -356,6 +366,9 @@ func (m *Machine) observe(tx journal.Tx, e Entry, o *ObserveEntry) (Result, erro
 		return Result{}, vaultmesh.Errorf(vaultmesh.Internal, "command.observe", string(c.ID), "cannot store").Because(err)
 	}
 	c.Observed = observed
+	for _, p := range o.Messages {
+		tx.Put(keyMessage(p.Batch, p.Position), p.Raw)
+	}
 	body := receipt.ObservedBody{CommandRef: ref(c), Observed: o.Observed, Millis: o.Millis, Reason: o.Reason}
 	if err := m.step(tx, e, c, o.State, m.Node, o.Reason, body); err != nil {
 		return Result{}, err
@@ -409,7 +422,7 @@ func (m *Machine) halt(tx journal.Tx, e Entry, x *HaltEntry) (Result, error) {
 		if err := m.close(tx, c, true); err != nil {
 			return Result{}, err
 		}
-		res.Ended = append(res.Ended, c.ID)
+		res.Ended = append(res.Ended, c.Command)
 	}
 	return res, nil
 }
@@ -481,7 +494,7 @@ func outcome(s State, reason string) string {
 // close stores a record and gives back the place of an ended command.
 func (m *Machine) close(tx journal.Tx, c *record, wasOpen bool) error {
 	if Ended(c.State) && wasOpen {
-		if err := addCount(tx, openKey(c.Principal), 0, -1); err != nil {
+		if err := addCount(tx, openKey(c.Principal), 0, time.Time{}, -1); err != nil {
 			return err
 		}
 	}

@@ -13,13 +13,17 @@ import (
 	"vaultmesh.org/vaultmesh/whatif"
 )
 
-// Challenge returns what an approver signs.
-func (s *Service) Challenge(_ context.Context, caller Caller, id vaultmesh.CommandID) (receipt.Challenge, error) {
+// Challenge returns what an approver signs. What it shows is durable.
+func (s *Service) Challenge(ctx context.Context, caller Caller, id vaultmesh.CommandID) (receipt.Challenge, error) {
 	c, err := s.waiting("command.challenge", caller, id)
 	if err != nil {
 		return receipt.Challenge{}, err
 	}
-	return receipt.OpenChallenge(c.Challenge)
+	ch, err := receipt.OpenChallenge(c.Challenge)
+	if err != nil {
+		return receipt.Challenge{}, err
+	}
+	return ch, s.o.Journal.Settle(ctx)
 }
 
 // waiting loads a command that waits for approval and asks whether the caller may approve it.
@@ -175,14 +179,14 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// Halt stops every dispatch at once: nothing is handed to a device after the flag is set, and what did not reach its
-// device is withdrawn. The order of the log decides about everything else.
+// Halt stops every dispatch at once, before it is recorded: nothing is handed to a device any more, and what did not
+// reach its device is withdrawn. The order of the log decides about everything else.
 func (s *Service) Halt(ctx context.Context, caller Caller, reason string) (HaltState, error) {
 	if err := s.maySwitch(caller, reason); err != nil {
 		return HaltState{}, err
 	}
-	before := s.halted.Load()
-	s.halted.Store(&HaltState{Halted: true, By: caller.Principal, Reason: reason, Since: s.o.Now()})
+	s.halting.Add(1)
+	defer s.halting.Add(-1)
 	var withdrawn []vaultmesh.CommandID
 	for _, c := range s.opened() {
 		if c.State != Dispatched {
@@ -190,7 +194,7 @@ func (s *Service) Halt(ctx context.Context, caller Caller, reason string) (HaltS
 		}
 		waiting, err := outbox(s.o.Journal, c.Device)
 		if err != nil {
-			return HaltState{}, err
+			return s.haltFailed(caller, reason, err)
 		}
 		for _, o := range waiting {
 			if o.Command == c.ID && s.withdraw(o) {
@@ -200,16 +204,19 @@ func (s *Service) Halt(ctx context.Context, caller Caller, reason string) (HaltS
 	}
 	res, err := s.order(ctx, Entry{Actor: caller.Principal, Halt: &HaltEntry{Set: true, Reason: reason, Withdrawn: withdrawn}})
 	if err != nil {
-		// The switch stays set in memory: whether the entry was ordered is not known, and stopped is the safe side.
-		s.o.Log.Error("the halt could not be recorded; dispatch stays stopped on this node", "error", err, "was_halted", before.Halted)
-		return *s.halted.Load(), err
+		return s.haltFailed(caller, reason, err)
 	}
-	s.halted.Store(&res.Halt)
-	for _, id := range res.Ended {
-		s.forget(id)
-	}
-	s.events.publish(Event{Halt: &res.Halt})
 	return res.Halt, nil
+}
+
+// haltFailed keeps the switch set in memory, until somebody resumes: whether the entry was ordered is not known, and
+// stopped is the safe side.
+func (s *Service) haltFailed(caller Caller, reason string, err error) (HaltState, error) {
+	if h := s.halted.Load(); !h.Halted {
+		s.halted.CompareAndSwap(h, &HaltState{Halted: true, By: caller.Principal, Reason: reason, Since: s.o.Now().UTC()})
+	}
+	s.o.Log.Error("the halt could not be recorded; dispatch stays stopped on this node", "error", err)
+	return s.HaltState(), err
 }
 
 // Resume clears the stop switch and lets waiting commands go that have not expired.
@@ -218,12 +225,7 @@ func (s *Service) Resume(ctx context.Context, caller Caller, reason string) (Hal
 		return HaltState{}, err
 	}
 	res, err := s.order(ctx, Entry{Actor: caller.Principal, Halt: &HaltEntry{Reason: reason}})
-	if err != nil {
-		return HaltState{}, err
-	}
-	s.halted.Store(&res.Halt)
-	s.events.publish(Event{Halt: &res.Halt})
-	return res.Halt, nil
+	return res.Halt, err
 }
 
 func (s *Service) maySwitch(caller Caller, reason string) error {
@@ -233,7 +235,8 @@ func (s *Service) maySwitch(caller Caller, reason string) error {
 	return checkReason(reason)
 }
 
-// HaltState returns the stop switch.
+// HaltState returns the stop switch as it is recorded. A halt that could not be recorded shows as well: it holds until
+// the node ends or somebody resumes.
 func (s *Service) HaltState() HaltState { return *s.halted.Load() }
 
 // Revoke makes every token that holds the block invalid, from the next request on.

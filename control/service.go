@@ -22,7 +22,8 @@ import (
 // Journal is where entries are ordered and kept.
 type Journal interface {
 	journal.Reader
-	Submit(ctx context.Context, lane journal.Lane, op journal.Op) error
+	// SubmitAsync orders op; done is called once, in the order of the commits, when op's commit is durable or op failed.
+	SubmitAsync(lane journal.Lane, op journal.Op, done func(error)) error
 	// Settle returns when everything applied before the call is durable.
 	Settle(ctx context.Context) error
 }
@@ -70,9 +71,10 @@ type Options struct {
 
 // Service is what faces and devices call. A result means that the decision is durable. It is safe for concurrent use.
 type Service struct {
-	o      Options
-	halted atomic.Pointer[HaltState]
-	slots  chan struct{}
+	o       Options
+	halted  atomic.Pointer[HaltState] // as of the newest durable entry about the switch
+	halting atomic.Int64              // calls of Halt that are not yet recorded: they count as halted already
+	slots   chan struct{}
 
 	mu     sync.Mutex
 	open   map[vaultmesh.CommandID]*record                       // guarded by mu: commands that have not ended
@@ -155,16 +157,48 @@ func (s *Service) Close() {
 	s.loops.Wait()
 }
 
-// Order submits an entry and, once it is durable, does what follows from it.
+// order submits an entry and returns when it is durable and what follows from it is done. If ctx ends first it returns
+// its error; the entry and what follows from it do not depend on anybody waiting.
 func (s *Service) order(ctx context.Context, e Entry) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
 	e.Time = s.o.Now().UTC().Truncate(time.Microsecond)
 	var res Result
-	err := s.o.Journal.Submit(ctx, journal.Commands, func(tx journal.Tx) (err error) {
+	done := make(chan error, 1)
+	err := s.o.Journal.SubmitAsync(journal.Commands, func(tx journal.Tx) (err error) {
 		res, err = s.o.Machine.Apply(tx, e)
 		return err
+	}, func(err error) {
+		if err == nil {
+			s.follow(e, res)
+		}
+		done <- err
 	})
 	if err != nil {
 		return Result{}, err
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return Result{}, err
+		}
+		return res, nil
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
+
+// follow does what follows from a durable entry. It is called in the order of the log and does not block.
+func (s *Service) follow(e Entry, res Result) {
+	if e.Halt != nil {
+		s.halted.Store(&res.Halt)
+		s.events.publish(Event{Halt: &res.Halt})
+	}
+	for i := range res.Ended {
+		s.forget(res.Ended[i].ID)
+		s.m.transition(res.Ended[i].State)
+		s.events.publish(Event{Command: &res.Ended[i]})
 	}
 	if res.record != nil {
 		s.note(res.record)
@@ -174,12 +208,14 @@ func (s *Service) order(ctx context.Context, e Entry) (Result, error) {
 		s.events.publish(Event{Command: &res.Command})
 	}
 	for _, o := range res.Outbox {
-		if !s.halted.Load().Halted {
+		if !s.stopped() {
 			s.dispatch(o)
 		}
 	}
-	return res, nil
 }
+
+// stopped reports whether nothing may be handed to a device: the domain is halted, or a halt is about to be recorded.
+func (s *Service) stopped() bool { return s.halting.Load() > 0 || s.halted.Load().Halted }
 
 // authorise asks the caller's capability.
 func authorise(caller Caller, a capability.Action, now time.Time) error {
@@ -291,7 +327,7 @@ func checkProposal(p *Proposal) error {
 
 // assess asks the gate and puts its answer into the form in which it is ordered.
 func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error) {
-	r.Halted = s.halted.Load().Halted
+	r.Halted = s.stopped()
 	limits := s.o.Gate.Rates(r.Twin.Model, r.Command)
 	counts := make([]Count, 0, len(limits)+2)
 	for _, l := range limits {
@@ -300,7 +336,7 @@ func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error)
 			who = string(r.Principal)
 		}
 		c := Count{Key: "rate/" + l.ID + "/" + who, Rule: l.ID, Max: l.Max, Window: r.Now.Truncate(l.Window).Unix()}
-		n, err := loadCount(s.o.Journal, c.Key, c.Window)
+		n, _, err := loadCount(s.o.Journal, c.Key, c.Window, r.Now)
 		if err != nil {
 			return Judgement{}, err
 		}
@@ -314,7 +350,7 @@ func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error)
 	if err != nil {
 		return Judgement{}, err
 	}
-	j := Judgement{Outcome: a.Outcome, Stage: a.Stage, Reasons: a.Reasons, Policy: a.Policy, Decision: a.Decision, Expect: a.Expect, Need: a.Need, Counts: counts}
+	j := Judgement{Outcome: a.Outcome, Stage: a.Stage, Reasons: a.Reasons, Policy: a.Policy, Decision: a.Decision, Expect: a.Expect, Need: a.Need, Counts: counts, Blocks: r.Capability.Blocks}
 	if j.Stages, err = receipt.Body(map[string]any{"stages": a.Stages}); err != nil {
 		return Judgement{}, err
 	}
@@ -427,7 +463,7 @@ func (s *Service) List(ctx context.Context, caller Caller, f Filter) ([]Command,
 
 // Pending returns the commands that wait for the device, in order of dispatch; none while the domain is halted.
 func (s *Service) Pending(d vaultmesh.DeviceID) ([]Outbound, error) {
-	if s.halted.Load().Halted {
+	if s.stopped() {
 		return nil, nil
 	}
 	return outbox(s.o.Journal, d)

@@ -21,6 +21,7 @@ import (
 //	c/q/<count key>            quota used: start of the window and count
 //	c/n/<nonce>                nonce of a challenge that was used
 //	c/r/<block>                revoked capability block: log index of the receipt
+//	c/m/<batch><position>      telemetry message on which a command's observation rests
 //	c/h                        HaltState as JSON
 const (
 	prefixCommand = "c/c/"
@@ -51,6 +52,10 @@ func keyOutbox(d vaultmesh.DeviceID, seq uint64) []byte {
 func keyQuota(key string) []byte { return []byte("c/q/" + key) }
 
 func keyNonce(nonce string) []byte { return []byte("c/n/" + nonce) }
+
+func keyMessage(batch vaultmesh.LogIndex, position int) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64([]byte("c/m/"), uint64(batch)), uint32(position))
+}
 
 func keyRevoked(b vaultmesh.Digest) []byte { return append([]byte(prefixRevoked), b[:]...) }
 
@@ -103,24 +108,30 @@ func loadHalt(r journal.Reader) (HaltState, error) {
 	return h, nil
 }
 
-// loadCount returns what was used of a quota in the window; one key holds its newest window only.
-func loadCount(r journal.Reader, key string, window int64) (uint64, error) {
+// maxAhead is how far ahead of now a window may begin, in seconds: entries are ordered a little out of the order of their
+// times. One that is further ahead was written while the clock was wrong, and is forgotten.
+const maxAhead = 60
+
+// loadCount returns what was used of a quota, and in which window. One key holds its newest window only: a command that
+// was judged before that began counts in it.
+func loadCount(r journal.Reader, key string, window int64, now time.Time) (used uint64, in int64, err error) {
 	v, ok, err := r.Get(keyQuota(key))
 	if err != nil || !ok {
-		return 0, err
+		return 0, window, err
 	}
 	if len(v) != 16 {
-		return 0, vaultmesh.Errorf(vaultmesh.Corrupt, "quota", key, "the stored count is damaged")
+		return 0, window, vaultmesh.Errorf(vaultmesh.Corrupt, "quota", key, "the stored count is damaged")
 	}
-	if int64(binary.BigEndian.Uint64(v)) != window {
-		return 0, nil
+	stored := int64(binary.BigEndian.Uint64(v))
+	if stored < window || stored > window && stored > now.Unix()+maxAhead {
+		return 0, window, nil
 	}
-	return binary.BigEndian.Uint64(v[8:]), nil
+	return binary.BigEndian.Uint64(v[8:]), stored, nil
 }
 
 // addCount uses up (or gives back) a part of a quota.
-func addCount(tx journal.Tx, key string, window, by int64) error {
-	n, err := loadCount(tx, key, window)
+func addCount(tx journal.Tx, key string, window int64, now time.Time, by int64) error {
+	n, window, err := loadCount(tx, key, window, now)
 	if err != nil {
 		return err
 	}

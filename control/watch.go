@@ -127,7 +127,7 @@ func (s *Service) aligned(c *record, t twin.Twin) (map[string]receipt.Observatio
 		if !ok || math.Abs(got-want) > s.tolerance(t.Model, name, want) {
 			return nil, false
 		}
-		o := s.observation(t.ID, v, &want)
+		o := s.observation(t.ID, name, v, &want)
 		if o.Batch == nil || uint64(*o.Batch) <= c.Outbox {
 			return nil, false
 		}
@@ -144,14 +144,40 @@ func (s *Service) tolerance(model, name string, want float64) float64 {
 }
 
 // observation names the message that proves a value, where the hot history still holds it.
-func (s *Service) observation(id vaultmesh.TwinID, v twin.Value, want *float64) receipt.Observation {
+func (s *Service) observation(id vaultmesh.TwinID, name string, v twin.Value, want *float64) receipt.Observation {
 	o := receipt.Observation{Value: v.V, Expected: want, Time: v.T.UTC().Truncate(time.Microsecond)}
-	entries, err := s.o.Twins.Entries(s.o.Journal, id, v.T, v.T.Add(time.Microsecond), 1)
-	if err != nil || len(entries) == 0 {
-		return o
+	if m, ok := s.reported(id, name, o.Time); ok {
+		o.Batch, o.Position = &m.Batch, m.Position
 	}
-	o.Batch, o.Position = &entries[0].Batch, entries[0].Pos
 	return o
+}
+
+// reported finds the message of that time which reports the name in the hot history: of several the last, which is the
+// one that the twin's value is from.
+func (s *Service) reported(id vaultmesh.TwinID, name string, at time.Time) (Message, bool) {
+	points, err := s.o.Twins.Recent(s.o.Journal, id, name, at, at.Add(time.Microsecond), 1)
+	if err != nil || len(points) == 0 {
+		return Message{}, false
+	}
+	raw, batch, pos, err := s.o.Twins.Record(s.o.Journal, id, points[0].Key)
+	return Message{Batch: batch, Position: pos, Raw: raw}, err == nil
+}
+
+// messages returns what the observations rest on, so that it outlives the hot history.
+func (s *Service) messages(id vaultmesh.TwinID, observed map[string]receipt.Observation) []Message {
+	var out []Message
+	for name, o := range observed {
+		m, ok := s.reported(id, name, o.Time)
+		if ok && o.Batch != nil && m.Batch == *o.Batch && m.Position == o.Position {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Message returns a telemetry message on which a command's observation rests; ok is false where none rests on it.
+func (s *Service) Message(batch vaultmesh.LogIndex, position int) (raw []byte, ok bool, err error) {
+	return s.o.Journal.Get(keyMessage(batch, position))
 }
 
 // asNumber reads a reported value as a number; true is 1 and false is 0.
@@ -173,7 +199,7 @@ func asNumber(raw json.RawMessage) (float64, bool) {
 func (s *Service) conclude(ctx context.Context, c *record, state State, observed map[string]receipt.Observation, reason string) {
 	now := s.o.Now()
 	millis := float64(now.Sub(c.Dispatched).Microseconds()) / 1000
-	_, err := s.order(ctx, Entry{Actor: s.o.Machine.Node, Observe: &ObserveEntry{Command: c.ID, State: state, Observed: observed, Millis: millis, Reason: reason}})
+	_, err := s.order(ctx, Entry{Actor: s.o.Machine.Node, Observe: &ObserveEntry{Command: c.ID, State: state, Observed: observed, Millis: millis, Reason: reason, Messages: s.messages(c.Twin, observed)}})
 	if err != nil {
 		if vaultmesh.KindOf(err) != vaultmesh.Conflict && ctx.Err() == nil {
 			s.o.Log.Warn("cannot record the observation of a command", "command", c.ID, "state", state, "error", err)
@@ -246,9 +272,9 @@ func (s *Service) overdue(ctx context.Context, c *record) {
 		observed := map[string]receipt.Observation{}
 		for name, want := range c.Expect {
 			if v, ok := t.Reported[name]; ok {
-				observed[name] = s.observation(t.ID, v, &want)
+				observed[name] = s.observation(t.ID, name, v, &want)
 			} else if v, ok := t.Telemetry[name]; ok {
-				observed[name] = s.observation(t.ID, v, &want)
+				observed[name] = s.observation(t.ID, name, v, &want)
 			}
 		}
 		s.conclude(ctx, c, Diverged, observed, "the asset does not report the commanded value")

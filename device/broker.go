@@ -176,6 +176,7 @@ func (o *Options) check() error {
 		{"MaxSession", &o.MaxSession, time.Hour, time.Second, 30 * 24 * time.Hour},
 		{"MaxKeepalive", &o.MaxKeepalive, 2 * time.Minute, 5 * time.Second, 18 * time.Hour},
 		{"ConnectTimeout", &o.ConnectTimeout, 10 * time.Second, time.Millisecond, time.Minute},
+		{"BatchWithin", &o.BatchWithin, 10 * time.Millisecond, time.Microsecond, time.Second},
 		{"MaxStall", &o.MaxStall, 10 * time.Second, time.Millisecond, 5 * time.Minute},
 	} {
 		if *l.value == 0 {

@@ -159,11 +159,19 @@ type wire struct {
 	t testing.TB
 }
 
+// dialWire connects with MQTT 3.1.1.
 func dialWire(t testing.TB, addr string, dev vaultmesh.DeviceID) *wire {
+	return dialVersion(t, addr, dev, 4)
+}
+
+func dialVersion(t testing.TB, addr string, dev vaultmesh.DeviceID, version byte) *wire {
 	t.Helper()
 	w := &wire{Conn: rawDial(t, addr), t: t}
 	w.r = bufio.NewReader(w.Conn)
-	b := []byte{0, 4, 'M', 'Q', 'T', 'T', 4, 0xc2, 0, 60}
+	b := []byte{0, 4, 'M', 'Q', 'T', 'T', version, 0xc2, 0, 60}
+	if version == 5 {
+		b = append(b, 0) // no properties
+	}
 	for _, s := range []string{string(dev), string(dev), "token-" + string(dev)} {
 		b = append(append(b, byte(len(s)>>8), byte(len(s))), s...)
 	}

@@ -270,9 +270,10 @@ func TestCloseWhileDevicesLeave(t *testing.T) {
 
 func TestCloseTellsTheDevices(t *testing.T) {
 	n := start(t, nil)
-	c := dial5(t, n.InsecureAddr(), "sub-8", v5options{})
+	w := dialVersion(t, n.InsecureAddr(), "sub-8", 5)
+	receive(t, "online", n.states)
 	n.Close()
-	if d := receive(t, "DISCONNECT", c.gone); d == nil || d.ReasonCode != 0x8b {
-		t.Errorf("DISCONNECT %+v", d)
+	if typ, body := w.next(); typ != 0xe0 || len(body) == 0 || body[0] != 0x8b {
+		t.Errorf("packet %x %x, want DISCONNECT with reason 0x8b", typ, body)
 	}
 }

@@ -84,6 +84,7 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, filter string, write bool) bool {
 // session if mochi will resume it, nothing otherwise.
 func (h *hook) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	p := h.b.peer(vaultmesh.DeviceID(cl.ID))
+	establish(cl.Net.Conn) // before the CONNACK: from then on the device is told why a connection ends
 	old, known := h.b.server.Clients.Get(cl.ID)
 	resumes := known && !pk.Connect.Clean && (!old.Properties.Clean || old.Properties.ProtocolVersion == 5)
 	p.mu.Lock()
@@ -118,7 +119,6 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	}
 	p := h.b.peer(vaultmesh.DeviceID(cl.ID))
 	c := newConn(h.b, p, cl)
-	establish(cl.Net.Conn)
 	h.b.conns.Store(cl, c)
 	h.b.count.connections.Add(1)
 	h.b.count.connects.Add(1)

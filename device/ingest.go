@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	batchMessages = 512
 	batchBytes    = 1 << 20
 	batchesAhead  = 4
+	// batchEnough messages do not wait for more: from here on a larger batch saves little.
+	batchEnough = 64
 )
 
 // submitRetry is the pause before a batch is offered again to a lane that was full.
@@ -64,6 +67,7 @@ type ingest struct {
 	queue []*item
 	bytes int
 	room  chan struct{} // closed and cleared when the queue shrinks; nil while nobody waits
+	state bool          // a message in the queue reports properties: the batch does not wait
 
 	ahead []*batch // at the journal, in the order of submission; owned by the committer
 }
@@ -81,9 +85,10 @@ func (g *ingest) put(it *item) bool {
 	}
 	g.queue = append(g.queue, it)
 	g.bytes += it.size
-	first := len(g.queue) == 1
+	g.state = g.state || len(it.msg.Properties) > 0
+	wake := len(g.queue) == 1 || len(it.msg.Properties) > 0 || len(g.queue) == batchEnough
 	g.mu.Unlock()
-	if first {
+	if wake {
 		select {
 		case g.wake <- struct{}{}:
 		default:
@@ -108,6 +113,22 @@ func (g *ingest) load() (messages, bytes int) {
 	return len(g.queue), g.bytes
 }
 
+// due reports whether the next batch goes now, or else how long its oldest message may still wait for company; 0 means
+// that the queue is empty. Every batch is a receipt in the log, so at low rates a short wait keeps the log small; what
+// tells that the world changed (properties) is never held back.
+func (g *ingest) due() (now bool, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case len(g.queue) == 0:
+		return false, 0
+	case g.state || len(g.queue) >= batchEnough:
+		return true, 0
+	}
+	wait = g.o.BatchWithin - g.o.Now().Sub(g.queue[0].at)
+	return wait <= 0, wait
+}
+
 // take removes the messages of the next batch from the queue; nil if there are none.
 func (g *ingest) take() []*item {
 	g.mu.Lock()
@@ -126,6 +147,7 @@ func (g *ingest) take() []*item {
 	clear(g.queue[rest:])
 	g.queue = g.queue[:rest]
 	g.bytes -= size
+	g.state = len(g.queue) < batchEnough && slices.ContainsFunc(g.queue, func(it *item) bool { return len(it.msg.Properties) > 0 })
 	if g.room != nil {
 		close(g.room)
 		g.room = nil
@@ -137,9 +159,12 @@ func (g *ingest) take() []*item {
 // acknowledged, alone.
 func (g *ingest) run() {
 	defer close(g.stopped)
+	patience := time.NewTimer(time.Hour) // until the oldest message of the queue has waited long enough
+	defer patience.Stop()
 	for {
 		select {
 		case <-g.wake:
+		case <-patience.C:
 		case b := <-g.results:
 			g.settle(b)
 		case <-g.stop:
@@ -149,10 +174,14 @@ func (g *ingest) run() {
 			return
 		}
 		for len(g.ahead) < batchesAhead {
-			items := g.take()
-			if items == nil {
+			now, wait := g.due()
+			if !now {
+				if wait > 0 {
+					patience.Reset(wait)
+				}
 				break
 			}
+			items := g.take()
 			b := &batch{items: items}
 			g.ahead = append(g.ahead, b)
 			g.submit(b)

@@ -120,5 +120,8 @@ type Options struct {
 	MaxSession     time.Duration // how long the session of an absent device is kept, default 1 h
 	MaxKeepalive   time.Duration // 0 (none) and longer requests become this, default 2 min, 5 s..18 h
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included, default 10 s
-	MaxStall       time.Duration // how long a reader waits for room and a writer for the peer, default 10 s
+	// BatchWithin is how long a telemetry message may wait, unacknowledged, for others to share its batch and receipt;
+	// default 10 ms, 1 µs..1 s. A message with properties never waits.
+	BatchWithin time.Duration
+	MaxStall    time.Duration // how long a reader waits for room and a writer for the peer, default 10 s
 }

@@ -328,6 +328,29 @@ func TestLanesShareOneOrder(t *testing.T) {
 	}
 }
 
+// A commit counts for Settle from before the first moment at which it can be read.
+func TestSettleBeforeVisible(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var j *journal.Journal
+	opened := make(chan struct{})
+	passed := make(chan error, 1)
+	j = open(t, t.TempDir(), journal.Options{Failpoint: func(point string) {
+		if point == "built" {
+			<-opened
+			passed <- j.Settle(ctx)
+		}
+	}})
+	close(opened)
+	defer j.Close()
+	if err := j.Submit(context.Background(), journal.Commands, put("k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-passed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("settled just before the commit became visible, and not durable: %v", err)
+	}
+}
+
 // What Settle has let pass is still there after a crash: it waits for the disk, not for the memory.
 func TestSettle(t *testing.T) {
 	release := make(chan struct{})

@@ -147,6 +147,8 @@ func (l *lane) apply(reqs []request) group {
 	j.commit++
 	t.Put(commitKey, binary.BigEndian.AppendUint64(nil, j.commit))
 	b := t.batch()
+	// Before the first reader can see the commit: whoever settles what it read must wait for this number.
+	j.applied.Store(j.commit)
 	j.o.Failpoint("built")
 	start := time.Now()
 	// An error here ends the process, see logger.Fatalf.
@@ -154,7 +156,6 @@ func (l *lane) apply(reqs []request) group {
 		j.o.Log.Error("journal cannot apply a commit", "error", err)
 		logger{j.o.Log}.Fatalf("apply: %v", err)
 	}
-	j.applied.Store(j.commit)
 	for _, f := range t.applied {
 		f()
 	}

@@ -51,7 +51,7 @@ type Journal struct {
 	lanes   [2]*lane
 	workers sync.WaitGroup
 
-	applied atomic.Uint64 // number of the last applied commit
+	applied atomic.Uint64 // number of the last commit of which a reader may have seen something
 	durable atomic.Uint64 // number of the last durable commit
 	settled settling
 	full    atomic.Bool // the disk is full: refuse until restarted with space

@@ -188,28 +188,24 @@ func (b *collection) observed(r receipt.Receipt) error {
 	if !ok {
 		return nil
 	}
-	done := map[string]bool{}
 	for _, o := range body.Observed {
 		if o.Batch == nil {
 			continue
 		}
-		entries, err := b.n.twins.Entries(b.n.journal, body.Twin, o.Time, o.Time.Add(1000), 16)
+		raw, ok, err := b.n.control.Message(*o.Batch, o.Position)
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if e.Batch != *o.Batch || e.Pos != o.Position {
-				continue
-			}
-			p, err := b.message(t.Device, body.Twin, e.Batch, e.Pos, e.Raw)
-			if err != nil {
-				return err
-			}
-			part := receipt.MessagePart(p)
-			if !done[part.Name] && !slices.ContainsFunc(b.parts, func(x receipt.Part) bool { return x.Name == part.Name }) {
-				b.parts = append(b.parts, part)
-				done[part.Name] = true
-			}
+		if !ok {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "bundle", r.Subject, "message %d of the batch at %d, on which it rests, is missing", o.Position, *o.Batch)
+		}
+		p, err := b.message(t.Device, body.Twin, *o.Batch, o.Position, raw)
+		if err != nil {
+			return err
+		}
+		part := receipt.MessagePart(p)
+		if !slices.ContainsFunc(b.parts, func(x receipt.Part) bool { return x.Name == part.Name }) {
+			b.parts = append(b.parts, part)
 		}
 	}
 	return nil

@@ -35,6 +35,11 @@ func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 	if err != nil {
 		return err
 	}
+	if born {
+		if err := n.sameDomain(); err != nil {
+			return err
+		}
+	}
 	var drafts []receipt.Draft
 	add := func(kind, subject string, body any) error {
 		b, err := receipt.Body(body)
@@ -91,6 +96,39 @@ func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 		}
 		return nil
 	})
+}
+
+// sameDomain refuses to go on under another name or with other keys than those that the domain's first receipt names:
+// nobody who pinned them could verify what would follow.
+func (n *Node) sameDomain() error {
+	const op = "node.start"
+	raw, err := n.log.Receipt(0)
+	if err != nil {
+		return err
+	}
+	r, err := receipt.Open(raw)
+	if err != nil {
+		return err
+	}
+	if r.Domain != n.cfg.Domain {
+		return vaultmesh.Errorf(vaultmesh.Conflict, op, n.cfg.Data, "the data folder belongs to domain %s, the configuration says %s", r.Domain, n.cfg.Domain).WithFix("configure the domain %s, or name another data folder", r.Domain)
+	}
+	g, err := receipt.ReadBody[receipt.GenesisBody](&r)
+	if err != nil {
+		return err
+	}
+	named := func(keys [][]byte, k ed25519.PrivateKey) bool {
+		return slices.ContainsFunc(keys, func(x []byte) bool { return bytes.Equal(x, public(k)) })
+	}
+	for _, k := range []struct {
+		file string
+		ok   bool
+	}{{"receipt.key", named(g.ReceiptKeys, n.keys.receipts)}, {"capability.key", named(g.CapabilityKeys, n.keys.capability)}, {"log.key", g.LogKey == n.keys.logKey}} {
+		if !k.ok {
+			return vaultmesh.Errorf(vaultmesh.Conflict, op, filepath.Join(n.cfg.Data, "keys", k.file), "it is not the key that the domain's first receipt names").WithFix("restore the key that belongs to this data folder")
+		}
+	}
+	return nil
 }
 
 func keyOperator(p vaultmesh.Principal) []byte { return []byte("n/operator/" + string(p)) }

@@ -115,6 +115,9 @@ func sameRequest(request []byte, b *ProposedBody) error {
 		if err := errors.Join(json.Unmarshal(members["params"], &params), json.Unmarshal(params["arguments"], &arguments)); err != nil {
 			return vaultmesh.Errorf(vaultmesh.Invalid, op, "request", "not a tool call").Because(err)
 		}
+		if string(params["name"]) != `"propose_command"` {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, op, "request", "the tool call is not propose_command")
+		}
 		members = arguments
 	}
 	args := string(members["args"])

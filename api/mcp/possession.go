@@ -11,9 +11,8 @@ import (
 
 // ProofMeta is the member of a call's _meta in which a client over HTTP may send a proof of possession for the
 // proposal alone: capability.SignProof over the target {domain, "mcp", "propose_command", SHA-256 of
-// receipt.ProposedBody.RequestText}. It goes into the proposal's receipt, where an auditor can check it offline. The
-// proof of the HTTP request, which is about the message around the proposal, cannot be checked there. Each proof is good
-// once: a retry needs a new nonce.
+// receipt.ProposedBody.RequestText}. It goes into the proposal's receipt in place of the proof of the HTTP request, which is
+// about the whole message. Each proof is good once: a retry needs a new nonce.
 const ProofMeta = "org.vaultmesh/proof"
 
 const (
@@ -29,8 +28,11 @@ func (s *Server) possession(c call, p control.Proposal) (control.Caller, error) 
 	if !c.remote {
 		return caller, nil
 	}
-	caller.Proof, caller.Target = "", nil
 	if c.proof == "" {
+		// The proof of the HTTP request covers the whole message. An auditor finds the proposal in one tool call, not in a batch.
+		if caller.Target == nil || len(caller.Target.Request) == 0 || caller.Target.Request[0] != '{' {
+			caller.Proof, caller.Target = "", nil
+		}
 		return caller, nil
 	}
 	const op = "mcp.proof"

@@ -46,9 +46,11 @@ func TestKill(t *testing.T) {
 	s.finish(len(kinds))
 }
 
+func soaking() bool { return os.Getenv("VAULTMESH_SOAK") == "1" }
+
 // TestSoakKill is the same for as many rounds as wanted.
 func TestSoakKill(t *testing.T) {
-	if os.Getenv("VAULTMESH_SOAK") != "1" {
+	if !soaking() {
 		t.Skip("set VAULTMESH_SOAK=1 to run it; it takes about four seconds a round")
 	}
 	start := time.Now()

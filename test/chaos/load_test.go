@@ -27,6 +27,11 @@ type load struct {
 // load starts the users.
 func (s *site) load(round int) *load {
 	l := &load{s: s, stop: make(chan struct{})}
+	// A line trips, so that there is something to be closed, which takes a person. Without this one every single outage
+	// beside it matters, so that closing it makes nothing worse.
+	s.fleet.World(func(w *rig.World) {
+		w.Trip(pick(s.r, w.Case.Branches, func(b *powerflow.Branch) bool { return b.From == 12 && b.To == 13 }))
+	})
 	// Sources of randomness of their own, so that the order of the goroutines does not matter.
 	for i := range 2 {
 		r := rand.New(rand.NewPCG(s.r.Uint64(), uint64(round)))
@@ -105,7 +110,7 @@ func (s *site) propose(ctx context.Context, r *rand.Rand, key string) {
 	}
 }
 
-// choose makes a request that is near the present state of the grid: most are allowed, breakers need a person, and some
+// choose makes a request that is near the base case of the grid: most are allowed, breakers need a person, and some
 // are refused by a rate.
 func (s *site) choose(r *rand.Rand) (q request) {
 	q.Reason = "chaos"
@@ -116,32 +121,43 @@ func (s *site) choose(r *rand.Rand) (q request) {
 			i := r.IntN(len(w.Case.Gens))
 			g := &w.Case.Gens[i]
 			q.Twin, q.Command = string(w.Index.Gen[i]), grid.SetActivePower
-			q.Args = map[string]any{grid.ArgMegawatts: around(g.P, 0.05*g.PMax, max(0, g.PMin), g.PMax)}
+			q.Args = map[string]any{grid.ArgMegawatts: around(s.base.Gens[i].P, 0.03*g.PMax, max(0, g.PMin), g.PMax)}
 		case 5, 6:
 			i := r.IntN(len(w.Case.Gens))
 			q.Twin, q.Command = string(w.Index.Gen[i]), grid.SetVoltage
-			q.Args = map[string]any{grid.ArgPerUnit: around(w.Case.Gens[i].V, 0.01, 1.0, 1.09)}
+			q.Args = map[string]any{grid.ArgPerUnit: around(s.base.Gens[i].V, 0.005, 1.0, 1.09)}
 		case 7:
-			i := pick(r, w.Case.Branches, func(b *powerflow.Branch) bool { return grid.IsTransformer(b) })
+			i := pick(r, w.Case.Branches, grid.IsTransformer)
 			q.Twin, q.Command = string(w.Index.Branch[i]), grid.SetTap
-			q.Args = map[string]any{grid.ArgRatio: around(w.Case.Branches[i].Tap, 0.02, 0.92, 1.05)}
-		default: // a breaker of the meshed low-voltage part
-			i := pick(r, w.Case.Branches, func(b *powerflow.Branch) bool { return !grid.IsTransformer(b) && b.From >= 9 })
-			q.Twin, q.Command = string(w.Index.Branch[i]), grid.OpenBreaker
-			if !w.Case.Branches[i].InService {
-				q.Command = grid.CloseBreaker
+			q.Args = map[string]any{grid.ArgRatio: around(s.base.Branches[i].Tap, 0.01, 0.92, 1.05)}
+		default: // a breaker of the meshed low-voltage part: one that tripped, else any
+			i := pick(r, w.Case.Branches, tripped)
+			q.Command = grid.CloseBreaker
+			if i < 0 {
+				i = pick(r, w.Case.Branches, meshed)
+				q.Command = grid.OpenBreaker
 			}
+			q.Twin = string(w.Index.Branch[i])
 		}
 	})
 	return q
 }
 
+// meshed are the lines without which every bus is still supplied.
+func meshed(b *powerflow.Branch) bool { return !grid.IsTransformer(b) && b.From >= 9 }
+
+func tripped(b *powerflow.Branch) bool { return meshed(b) && !b.InService }
+
+// pick returns the index of a random element that is ok, -1 where there is none.
 func pick[T any](r *rand.Rand, list []T, ok func(*T) bool) int {
 	var those []int
 	for i := range list {
 		if ok(&list[i]) {
 			those = append(those, i)
 		}
+	}
+	if len(those) == 0 {
+		return -1
 	}
 	return those[r.IntN(len(those))]
 }

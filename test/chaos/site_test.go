@@ -15,6 +15,8 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/energy/grid"
+	"vaultmesh.org/vaultmesh/energy/powerflow"
 	"vaultmesh.org/vaultmesh/node"
 	"vaultmesh.org/vaultmesh/test/internal/rig"
 )
@@ -36,6 +38,7 @@ type site struct {
 	cfg    node.Config
 	config string
 
+	base     *powerflow.Case // the grid before anybody changed anything
 	fleet    *rig.Fleet
 	agent    *rig.Client
 	operator *rig.Client
@@ -68,6 +71,10 @@ func newSite(t *testing.T, r *rand.Rand) *site {
 	// A set-point that another one overtakes never shows at the asset: it is to be known as diverged before the test ends.
 	s.cfg.Commands.AnswerWithin, s.cfg.Commands.AlignWithin = 5*time.Second, 6*time.Second
 	s.config = rig.WriteConfig(t, dir, s.cfg)
+	var err error
+	if s.base, err = grid.Load(s.cfg.Grid.Case); err != nil {
+		t.Fatal(err)
+	}
 	p := s.start()
 	s.connect()
 	s.fleet = rig.StartFleet(t, s.cfg.Grid.Case, s.cfg.Data, dir, s.cfg.MQTT.Listen, period)
@@ -87,8 +94,11 @@ func (s *site) start() *rig.Process {
 	return p
 }
 
-// keep says where the data folder of a node that does not come up is; the test's own folder goes away.
+// keep says where a copy of the data folder of a node that does not come up is: a soak is not easily repeated.
 func (s *site) keep() {
+	if !soaking() {
+		return
+	}
 	to := filepath.Join(os.TempDir(), fmt.Sprintf("chaos-%d", os.Getpid()))
 	if err := os.CopyFS(to, os.DirFS(s.cfg.Data)); err == nil {
 		s.t.Logf("the data folder is kept in %s", to)

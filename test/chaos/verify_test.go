@@ -215,8 +215,8 @@ func (s *site) finish(rounds int) {
 			again++
 		}
 	}
-	if executed == 0 || states[control.Aligned] == 0 {
-		s.t.Errorf("nothing happened: %d commands executed, states %v", executed, states)
+	if executed == 0 || states[control.Aligned] == 0 || approved == 0 || again == 0 {
+		s.t.Errorf("not everything happened: %d commands executed, %d of them delivered again, %d approved, states %v", executed, again, approved, states)
 	}
 	if code := p.Terminate(s.t); code != 0 {
 		s.t.Errorf("exit status %d: %s", code, p.Words())

@@ -138,6 +138,15 @@ func (w *World) Apply(cmd client.Command) client.Response {
 	return client.Response{OK: true, Code: "done", Time: time.Now()}
 }
 
+// Trip opens the breaker of a branch as its protection would, where the grid has a steady state without it.
+func (w *World) Trip(branch int) {
+	b := &w.Case.Branches[branch]
+	b.InService = false
+	if w.solve() != nil {
+		b.InService = true
+	}
+}
+
 // tap is the position of the tap changer that is nearest to ratio.
 func (w *World) tap(id vaultmesh.TwinID, ratio float64) float64 {
 	for i := range w.Twins {
