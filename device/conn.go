@@ -174,6 +174,7 @@ func (c *conn) write() {
 // flush writes all that is ready. An error ends the connection.
 func (c *conn) flush() error {
 	c.buf.Reset()
+	ended := c.ended() // looked at first: an end by a kick comes after the kick is there to be seen
 	c.mu.Lock()
 	kick := c.kicks
 	from := c.head
@@ -199,7 +200,7 @@ func (c *conn) flush() error {
 		_ = c.send()
 		return *kick
 	}
-	if c.ended() {
+	if ended {
 		return errSuperseded
 	}
 	for _, payload := range errs {
