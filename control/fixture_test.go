@@ -211,7 +211,7 @@ func (w *world) open() {
 		Revoked: func(b vaultmesh.Digest) bool { return control.Revoked(w.j, b) }})
 	must(err)
 	w.s, err = control.NewService(control.Options{
-		Machine: &control.Machine{Domain: "test", Node: "node:test", Log: w.l, Desired: w.twins, MaxOpen: 4},
+		Machine: &control.Machine{Domain: "test", Node: "node:test", Log: w.l, Desired: w.twins, MaxOpen: 4, MaxDenied: 30},
 		Journal: w.j, Twins: w.twins, Gate: w.gate, CapabilityRoot: pub(key("root")), Simulator: valves{w},
 		CheckArgs: func(_, command string, args json.RawMessage) error {
 			i, _ := w.models.Interface("dtmi:test:Valve;1")

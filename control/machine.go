@@ -31,6 +31,9 @@ type Machine struct {
 	Log     Log
 	Desired DesiredState
 	MaxOpen int // commands of one principal that have not ended; more are refused
+	// MaxDenied bounds the denied commands of one principal in a minute; 0 is no bound. Each costs the log receipts for
+	// ever, so whoever goes on is refused without any.
+	MaxDenied int
 	// DeliverWithin bounds the time from dispatch to action: a device that gets the command later does not act on it.
 	DeliverWithin time.Duration
 }
@@ -157,6 +160,14 @@ func (m *Machine) recheck(tx journal.Tx, e Entry, c *record, j *Judgement) error
 	return nil
 }
 
+// deniedWindow is the time in which denied commands are counted.
+const deniedWindow = time.Minute
+
+// denials returns the count of a principal's denied commands and its window.
+func denials(p vaultmesh.Principal, now time.Time) (key string, window int64) {
+	return "denied/" + string(p), now.Truncate(deniedWindow).Unix()
+}
+
 // openKey is the count of a principal's commands that have not ended.
 func openKey(p vaultmesh.Principal) string { return "open/" + string(p) }
 
@@ -203,6 +214,10 @@ func (m *Machine) deny(tx journal.Tx, e Entry, c *record, j Judgement) (Result, 
 		return Result{}, err
 	}
 	c.Reasons = j.Reasons
+	key, window := denials(c.Principal, e.Time)
+	if err := addCount(tx, key, window, e.Time, 1); err != nil {
+		return Result{}, err
+	}
 	return Result{Command: c.Command, record: c, Receipt: c.Last}, m.close(tx, c, wasOpen)
 }
 

@@ -194,3 +194,27 @@ func TestObservedMessagesOutliveTheHistory(t *testing.T) {
 		t.Fatalf("message %d of the batch at %d: %s %t %v", o.Position, *o.Batch, raw, ok, err)
 	}
 }
+
+// Denials are evidence and cost the log for ever: a principal gets so many a minute, and then answers that leave nothing.
+func TestDenialsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	for i := range 30 {
+		w.mustPropose("blow", `{}`, fmt.Sprint("k", i), control.Denied)
+	}
+	size := w.l.Checkpoint().Size
+	if _, err := w.propose("blow", `{}`, "more"); vaultmesh.KindOf(err) != vaultmesh.RateLimited {
+		t.Fatalf("the 31st denial in a minute: %v", err)
+	}
+	if _, err := w.propose("blow", `{}`, "k1"); err != nil {
+		t.Fatalf("a retry of an earlier one: %v", err)
+	}
+	if got := w.l.Checkpoint().Size; got != size {
+		t.Fatalf("the log grew from %d to %d", size, got)
+	}
+	ada := control.Proposal{Twin: "valve-1", Command: "move", Args: json.RawMessage(`{"to":1}`), IdempotencyKey: "a"}
+	if c, err := w.s.Propose(context.Background(), w.operator("ada"), ada); err != nil || c.State != control.Dispatched {
+		t.Fatalf("somebody else: %s %v", c.State, err)
+	}
+	w.advance(time.Minute)
+	w.mustPropose("move", `{"to":1}`, "later", control.Dispatched)
+}

@@ -250,6 +250,9 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 	} else if ok {
 		return s.replay(ctx, caller, p, vaultmesh.CommandID(earlier))
 	}
+	if err := s.mayBeDenied(caller.Principal); err != nil {
+		return Command{}, err
+	}
 	view := s.o.Twins.Snapshot()
 	t, ok := view.Get(p.Twin)
 	if !ok {
@@ -280,6 +283,17 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 	}
 	s.m.decided(time.Since(start))
 	return withReplay(res), nil
+}
+
+// mayBeDenied refuses a principal who was denied too often, before anything is recorded.
+func (s *Service) mayBeDenied(p vaultmesh.Principal) error {
+	now := s.o.Now()
+	key, window := denials(p, now)
+	n, _, err := loadCount(s.o.Journal, key, window, now)
+	if err == nil && s.o.Machine.MaxDenied > 0 && n >= uint64(s.o.Machine.MaxDenied) {
+		err = vaultmesh.Errorf(vaultmesh.RateLimited, "command.propose", string(p), "%d commands were denied within a minute, which is the limit", n).WithFix("correct what the denials name, and retry in a minute")
+	}
+	return err
 }
 
 // replay answers a repeated proposal. It goes through the journal, so that the answer follows the commit of the first.
@@ -469,10 +483,34 @@ func (s *Service) Pending(d vaultmesh.DeviceID) ([]Outbound, error) {
 	return outbox(s.o.Journal, d)
 }
 
-// Delivered records that the device has the command.
+// Delivered records that the device has the command. It returns when that is ordered, so that [Service.Pending] does not
+// give the command again, and does not wait for the disk: if a crash undoes it, the command is sent once more and the
+// device removes the duplicate by its identifier. So the device's answer, which follows at once, shares the commit.
 func (s *Service) Delivered(ctx context.Context, id vaultmesh.CommandID, _ time.Time) error {
-	_, err := s.order(ctx, Entry{Actor: s.o.Machine.Node, Deliver: &DeliverEntry{Command: id}})
-	return err
+	e := Entry{Time: s.o.Now().UTC().Truncate(time.Microsecond), Actor: s.o.Machine.Node, Deliver: &DeliverEntry{Command: id}}
+	ordered, failed := make(chan struct{}), make(chan error, 1)
+	err := s.o.Journal.SubmitAsync(journal.Commands, func(tx journal.Tx) error {
+		if _, err := s.o.Machine.Apply(tx, e); err != nil {
+			return err
+		}
+		tx.OnApplied(func() { close(ordered) })
+		return nil
+	}, func(err error) {
+		if err != nil {
+			failed <- err
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ordered:
+		return nil
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Respond records the device's answer.

@@ -154,6 +154,13 @@ func (c *conn) kick(code packets.Code) {
 	poke(c.wake)
 }
 
+// kicked returns why the node ended the connection; nil where it did not.
+func (c *conn) kicked() *packets.Code {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kicks
+}
+
 func (c *conn) giveUp() { c.once.Do(func() { close(c.dead) }) }
 
 // write is the writer.

@@ -158,7 +158,9 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, expire bool) {
 		// mochi has closed the connection by now: the device knows the limit from the CONNACK, the operator learns it here.
 		h.b.record(c.p, "", verdict{causePayload, packets.ErrPacketTooLarge.Code, fmt.Sprintf("a packet has more than %d bytes, the limit that the CONNACK names", h.b.o.MaxPacket)})
 	}
-	if stop := cl.StopCause(); stop != nil && stop != error(packets.CodeDisconnect) {
+	if kick := c.kicked(); kick != nil {
+		reason = kick.Error() // our own word, though the device may have closed first
+	} else if stop := cl.StopCause(); stop != nil && stop != error(packets.CodeDisconnect) {
 		reason = stop.Error()
 	} else if err != nil {
 		reason = err.Error()

@@ -58,8 +58,9 @@ type Twins interface {
 type Source interface {
 	// Pending returns the commands of device that were handed out but not yet delivered, in ascending order of Seq.
 	Pending(device vaultmesh.DeviceID) ([]Outbound, error)
-	// Delivered records that the device acknowledged receipt (its PUBACK). After an error, or if the node ends before
-	// it returns, the command is sent once more and the device removes the duplicate by the command's id.
+	// Delivered records that the device acknowledged receipt (its PUBACK). When it returns, Pending
+	// gives the command no more. After an error, or if the node ends before it is durable, the command is sent once more
+	// and the device removes the duplicate by the command's id.
 	Delivered(ctx context.Context, id vaultmesh.CommandID, at time.Time) error
 	// Respond records an answer; the device's PUBLISH is acknowledged only after it returned nil, so it is durable by
 	// then, and the same answer may arrive again. Kinds NotFound, Invalid, Denied, Conflict, Expired and TooLarge

@@ -353,3 +353,30 @@ func TestRollbackOfTheJournalIsDetected(t *testing.T) {
 		})
 	}
 }
+
+// A page of a subject's receipts begins at any index, wherever that lies in the chain.
+func TestSubjectSince(t *testing.T) {
+	f := newLog(t, t.TempDir())
+	defer f.j.Close()
+	for i := range 40 {
+		f.append(t, journal.Commands, halt(i))
+	}
+	all, err := f.l.Subject("halt/3", 0, 100)
+	if err != nil || len(all) != 6 {
+		t.Fatal(all, err)
+	}
+	for from := range vaultmesh.LogIndex(45) {
+		var want []vaultmesh.LogIndex
+		for _, i := range all {
+			if i >= from && len(want) < 2 {
+				want = append(want, i)
+			}
+		}
+		if got, err := f.l.SubjectSince("halt/3", from, 2); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("from %d: %v %v, want %v", from, got, err, want)
+		}
+	}
+	if got, err := f.l.SubjectSince("halt/none", 0, 2); err != nil || got != nil {
+		t.Errorf("a subject without receipts: %v %v", got, err)
+	}
+}

@@ -54,6 +54,36 @@ func (l *Log) Subject(subject string, from uint64, limit int) ([]vaultmesh.LogIn
 	return out, err
 }
 
+// SubjectSince returns the indexes of a subject's receipts that are at least index, in order, at most limit. It reads
+// what it returns and little more, however long the subject's chain is.
+func (l *Log) SubjectSince(subject string, index vaultmesh.LogIndex, limit int) ([]vaultmesh.LogIndex, error) {
+	v, ok, err := l.reader().Get(keyHead(subject))
+	if err != nil || !ok {
+		return nil, err
+	}
+	h, ok := decodeHead(v)
+	if !ok {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the head of the subject is damaged")
+	}
+	seq, end := uint64(0), h.count
+	for seq < end {
+		middle := seq + (end-seq)/2
+		v, ok, err := l.reader().Get(keySubject(subject, middle))
+		if err != nil {
+			return nil, err
+		}
+		if !ok || len(v) != 8 {
+			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the index of the subject is damaged")
+		}
+		if binary.BigEndian.Uint64(v) < uint64(index) {
+			seq = middle + 1
+		} else {
+			end = middle
+		}
+	}
+	return l.Subject(subject, seq, limit)
+}
+
 // Inclusion returns the RFC 6962 audit path of receipt i in the tree of the given size.
 func (l *Log) Inclusion(i vaultmesh.LogIndex, size uint64) ([][]byte, error) {
 	if err := l.check("proof.inclusion", size); err != nil {

@@ -45,6 +45,7 @@ type HTTPConfig struct {
 	Key         string `yaml:"key"`         // PEM file; prod
 	ClientCA    string `yaml:"client_ca"`   // PEM file: client certificates signed by it may replace proofs
 	Metrics     string `yaml:"metrics"`     // who reads /metrics without a token: "loopback", "anyone" or "nobody"
+	Log         string `yaml:"log"`         // who reads the published log at /log/ without a token: the same
 }
 
 // MQTTConfig is the face for devices.
@@ -100,7 +101,7 @@ type TelemetryConfig struct {
 func Defaults(profile string) Config {
 	c := Config{
 		Profile: profile, Domain: "vaultmesh", Name: "node-1", Data: "/var/lib/vaultmesh",
-		HTTP:       HTTPConfig{Listen: ":8443", Metrics: "loopback"},
+		HTTP:       HTTPConfig{Listen: ":8443", Metrics: "loopback", Log: "loopback"},
 		MQTT:       MQTTConfig{Listen: ":8883", MaxDevices: 4096},
 		Log:        LogConfig{Interval: time.Second},
 		Timestamps: TimestampConfig{Interval: time.Minute},
@@ -270,8 +271,10 @@ func (c *Config) Check() error {
 	if c.Commands.MaxOpen <= 0 || c.MQTT.MaxDevices <= 0 {
 		return bad("commands.max_open, mqtt.max_devices", "want positive numbers")
 	}
-	if m := c.HTTP.Metrics; m != "loopback" && m != "anyone" && m != "nobody" {
-		return bad("http.metrics", "%q", m).WithFix("use loopback, anyone or nobody")
+	for key, who := range map[string]string{"http.metrics": c.HTTP.Metrics, "http.log": c.HTTP.Log} {
+		if _, known := peers[who]; !known {
+			return bad(key, "%q", who).WithFix("use loopback, anyone or nobody")
+		}
 	}
 	if (c.Timestamps.URL == "") != (c.Timestamps.Roots == "") {
 		return bad("timestamps", "url and roots belong together").WithFix("pin the roots of the authority that answers at the URL")

@@ -49,6 +49,7 @@ func TestConfigRefuses(t *testing.T) {
 		"unknown profile":      {text: "profile: test\n", says: "profile"},
 		"bad domain":           {text: "profile: dev\ndomain: a/b\n", says: "domain"},
 		"roots without url":    {text: "profile: dev\ntimestamps: {roots: x.pem}\n", says: "belong together"},
+		"log":                  {text: "profile: dev\nhttp: {log: all}\n", says: "http.log"},
 		"metrics":              {text: "profile: dev\nhttp: {metrics: all}\n", says: "http.metrics"},
 	} {
 		_, err := load(t, x.text, x.environ...)

@@ -4,8 +4,10 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"path/filepath"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/capability"
 )
 
 // Credential is what somebody needs to speak to a node: a token, the key that proves possession of it, and where the
@@ -17,6 +19,20 @@ type Credential struct {
 	Key       []byte              `json:"key"` // ed25519 seed
 	URL       string              `json:"url"`
 	CA        string              `json:"ca,omitempty"` // PEM of the CA of the node's certificate; empty: the system's
+}
+
+// IssueCapability signs a token with the capability root of a data folder, which must exist.
+func IssueCapability(data string, p vaultmesh.Principal, holder ed25519.PublicKey, g capability.Grant) (capability.Token, error) {
+	path := filepath.Join(data, "keys", "capability.key")
+	text, err := readSecret(path, nil)
+	if err != nil {
+		return capability.Token{}, err
+	}
+	root, err := parseSeed(path, text)
+	if err != nil {
+		return capability.Token{}, err
+	}
+	return capability.Issue(root, p, holder, g)
 }
 
 // LoadCredential reads a credential file.

@@ -28,13 +28,7 @@ func (e evidence) Receipt(_ context.Context, i vaultmesh.LogIndex) ([]byte, erro
 }
 
 func (e evidence) Subject(_ context.Context, subject string, from vaultmesh.LogIndex, limit int) ([]vaultmesh.LogIndex, error) {
-	all, err := e.n.log.Subject(subject, 0, 1<<20)
-	if err != nil {
-		return nil, err
-	}
-	first, _ := slices.BinarySearch(all, from)
-	all = all[first:]
-	return all[:min(len(all), limit)], nil
+	return e.n.log.SubjectSince(subject, from, limit)
 }
 
 func (e evidence) Checkpoint(context.Context) ([]byte, error) {

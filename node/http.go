@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,19 +18,17 @@ import (
 	"vaultmesh.org/vaultmesh/twin"
 )
 
+// peers are the words by which the configuration says who needs no token.
+var peers = map[string][]netip.Prefix{"loopback": httpapi.Loopback(), "anyone": httpapi.Anywhere(), "nobody": nil}
+
 // openHTTP opens the face for people and programs.
 func (n *Node) openHTTP(t *certificates) error {
 	registry := n.registry()
 	o := httpapi.Options{
 		Addr: n.cfg.HTTP.Listen, TLS: t.http, Domain: n.cfg.Domain, Root: public(n.keys.capability), Revoked: n.revoked,
 		Commands: n.control, Twins: twins{n}, Evidence: evidence{n}, Devices: devices{n}, Capabilities: n.control,
-		Feed: n.feed, Ready: (&readiness{n: n}).ready, Gatherer: registry, Registerer: registry, LogFrom: httpapi.Anywhere(), Now: n.now, Log: n.l,
-	}
-	switch n.cfg.HTTP.Metrics {
-	case "loopback":
-		o.MetricsFrom = httpapi.Loopback()
-	case "anyone":
-		o.MetricsFrom = httpapi.Anywhere()
+		Feed: n.feed, Ready: (&readiness{n: n}).ready, Gatherer: registry, Registerer: registry, Now: n.now, Log: n.l,
+		MetricsFrom: peers[n.cfg.HTTP.Metrics], LogFrom: peers[n.cfg.HTTP.Log],
 	}
 	var err error
 	n.mcp, err = mcpapi.NewServer(mcpapi.Options{Backend: local{n.control, n}, Domain: n.cfg.Domain, Version: Version, Commands: commandDocs(n.models), Now: n.now, Log: n.l,

@@ -175,6 +175,10 @@ func (n *Node) openTruth(context.Context) error {
 	return n.twins.Load(n.journal)
 }
 
+// maxDenied is how many commands of one principal may be denied in a minute: ten a second keep nobody from working, and
+// keep an agent that runs wild from filling the disk with denials.
+const maxDenied = 600
+
 // openControl opens the gate and the life of commands.
 func (n *Node) openControl(operators []gate.Operator) error {
 	profile := energy.NewProfile(energy.Options{MaxAge: n.cfg.Grid.MaxAge, IsA: n.models.IsA})
@@ -198,7 +202,7 @@ func (n *Node) openControl(operators []gate.Operator) error {
 		return err
 	}
 	n.control, err = control.NewService(control.Options{
-		Machine: &control.Machine{Domain: n.cfg.Domain, Node: n.actor, Log: n.log, Desired: n.twins, MaxOpen: n.cfg.Commands.MaxOpen},
+		Machine: &control.Machine{Domain: n.cfg.Domain, Node: n.actor, Log: n.log, Desired: n.twins, MaxOpen: n.cfg.Commands.MaxOpen, MaxDenied: maxDenied},
 		Journal: n.journal, Twins: n.twins, Gate: n.gate, CapabilityRoot: public(n.keys.capability), Simulator: profile.Simulator,
 		CheckArgs: checkArgs(n.models),
 		Tolerance: func(model, name string, _ float64) float64 { t, _ := profile.Tolerance(model, name); return t },

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +59,12 @@ func busy(t *testing.T, j *journal.Journal) *Store {
 		done.Add(1)
 		go func() {
 			defer done.Done()
-			if err := j.Submit(context.Background(), lane, op); err != nil && !errors.Is(err, dropped) && !vaultmesh.KindOf(err).Retryable() {
+			err := j.Submit(context.Background(), lane, op)
+			for vaultmesh.KindOf(err).Retryable() && err != nil && !errors.Is(err, dropped) { // the lane was full
+				runtime.Gosched()
+				err = j.Submit(context.Background(), lane, op)
+			}
+			if err != nil && !errors.Is(err, dropped) {
 				t.Error(err)
 			}
 		}()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -51,6 +52,7 @@ func (c *policyTestCmd) Run(a *app) error {
 type capabilityCmd struct {
 	Show      capabilityShowCmd      `cmd:"" help:"Show what a credential may do."`
 	Attenuate capabilityAttenuateCmd `cmd:"" help:"Make a narrower credential, offline."`
+	Issue     capabilityIssueCmd     `cmd:"" help:"Issue a credential with the capability root of a data folder."`
 }
 
 type capabilityShowCmd struct {
@@ -143,5 +145,48 @@ func (c *capabilityAttenuateCmd) Run(a *app) error {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "%s holds a narrower credential of %s\n", c.Out, cred.Principal)
+	return err
+}
+
+type capabilityIssueCmd struct {
+	Data      string              `help:"Data folder of the node: its keys/capability.key signs." required:"" type:"existingdir"`
+	Domain    vaultmesh.Domain    `help:"Domain of the node." required:""`
+	Principal vaultmesh.Principal `help:"To whom: agent:NAME, operator:NAME." required:""`
+	URL       string              `help:"Where the node answers." required:"" placeholder:"https://HOST:PORT"`
+	CA        string              `help:"PEM file of the CA of the node's certificate; none: the system's." type:"existingfile"`
+	Out       string              `help:"New credential file." required:"" type:"path"`
+	Actions   []string            `help:"Actions: read, simulate, command, approve, halt, admin." default:"read,simulate,command"`
+	Twins     []string            `help:"Twins; * stands for any text." default:"*"`
+	Commands  []string            `help:"Commands; * stands for any text." default:"*"`
+	Roles     []string            `help:"Roles that the policy reads."`
+	For       time.Duration       `help:"How long it holds." default:"24h"`
+}
+
+// Run makes a key and a token for it. The node need not run: whoever holds the root's key can issue, so keep that key
+// offline where agents are.
+func (c *capabilityIssueCmd) Run(a *app) error {
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	g := capability.Grant{Actions: c.Actions, Twins: c.Twins, Commands: c.Commands, Roles: c.Roles, NotBefore: now.Add(-time.Minute), Expires: now.Add(c.For),
+		Audience: []vaultmesh.Domain{c.Domain}}
+	token, err := node.IssueCapability(c.Data, c.Principal, pub, g)
+	if err != nil {
+		return err
+	}
+	cred := node.Credential{Principal: c.Principal, Domain: c.Domain, Token: token.String(), Key: key.Seed(), URL: c.URL}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return vaultmesh.Errorf(vaultmesh.Invalid, "capability.issue", c.CA, "cannot read").Because(err)
+		}
+		cred.CA = string(pem)
+	}
+	if err := cred.Save(c.Out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s: a credential of %s until %s\n  public key, for gate.operators: %s\n", c.Out, c.Principal, g.Expires.Format(time.RFC3339), base64.StdEncoding.EncodeToString(pub))
 	return err
 }
