@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +158,10 @@ func (s *site) round(n int, kind string) {
 		load.wait(s.r)
 	}
 	p.Kill()
+	if code := p.Exit(s.t); code != -1 {
+		s.t.Errorf("round %d (%s): the node ended by itself with status %d: %s", n, kind, code, p.Words())
+	}
+	s.sound(p)
 	s.deaths[kind]++
 	p = s.start()
 	if kind == "halted" {
@@ -171,6 +176,17 @@ func (s *site) round(n int, kind string) {
 		s.t.Fatalf("round %d (%s %s); the node said: %s", n, kind, failpoint, p.Words())
 	}
 	p.Kill()
+	s.sound(p)
+}
+
+// sound looks for what a node says only when it has a bug; with -race the node is instrumented too.
+func (s *site) sound(p *rig.Process) {
+	for _, sign := range []string{"DATA RACE", "panic", "goroutine "} {
+		if words := p.Words(); strings.Contains(words, sign) {
+			s.t.Errorf("the node said: %s", words)
+			return
+		}
+	}
 }
 
 // delay passes a random time before a kill: the instant is the experiment, nothing waits for anything.

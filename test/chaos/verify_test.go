@@ -221,6 +221,7 @@ func (s *site) finish(rounds int) {
 	if code := p.Terminate(s.t); code != 0 {
 		s.t.Errorf("exit status %d: %s", code, p.Words())
 	}
+	s.sound(p)
 	if !s.t.Failed() {
 		s.t.Logf("rounds %d (%v), acknowledged messages %d, commands %d %v, approved by a person %d, executed %d, delivered more than once %d, checkpoints %d, receipts %d, bundled commands %d, lost 0, twice 0",
 			rounds, s.deaths, s.fleet.Acked.Load(), s.ledger.len(), states, approved, executed, again, s.auditor.Checkpoints(), len(s.auditor.Receipts), len(ended))
