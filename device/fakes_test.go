@@ -215,7 +215,6 @@ func (f *fakeTwins) len() int {
 type fakeSource struct {
 	mu        sync.Mutex
 	pending   map[vaultmesh.CommandID]device.Outbound
-	responses []device.Response
 	delivered chan vaultmesh.CommandID
 	answered  chan device.Response
 	respond   func(device.Response) error

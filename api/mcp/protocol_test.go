@@ -86,7 +86,7 @@ func readResources(t *testing.T, cs *mcp.ClientSession, n *node) {
 	}
 	for _, uri := range []string{"twin://nobody", "twin://bus:1/history/colour", "twin://bus:1/other/x", "bundle://nobody", "file:///etc/passwd", "twin://" + strings.Repeat("a", 4000), "twin://a\"b", "x"} {
 		var wrong *jsonrpc.Error
-		if _, err := cs.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri}); !errors.As(err, &wrong) || wrong.Code != mcp.CodeResourceNotFound {
+		if _, err := cs.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri}); !errors.As(err, &wrong) || wrong.Code != jsonrpc.CodeInvalidParams {
 			t.Errorf("%.60s: %v", uri, err)
 		}
 	}

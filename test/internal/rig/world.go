@@ -102,7 +102,7 @@ func (w *World) Apply(cmd client.Command) client.Response {
 	if len(cmd.Args) > 0 && json.Unmarshal(cmd.Args, &args) != nil {
 		return refuse("bad_arguments", "want numbers")
 	}
-	undo := func() {}
+	var undo func()
 	switch {
 	case ok && e.Kind == grid.KindBranch:
 		b := &w.Case.Branches[e.Index]
