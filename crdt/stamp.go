@@ -98,6 +98,9 @@ type DriftError struct {
 }
 
 func (e *DriftError) Error() string {
+	if e.Ahead > 365*24*time.Hour {
+		return fmt.Sprintf("the time is more than a year ahead of this node's clock, the limit is %s", e.Max)
+	}
 	return fmt.Sprintf("the time is %s ahead of this node's clock, the limit is %s", e.Ahead, e.Max)
 }
 

@@ -132,7 +132,7 @@ func openError(op, dir string, err error) error {
 	case errors.Is(err, fs.ErrPermission), strings.Contains(text, "read-only file system"):
 		return vaultmesh.Errorf(vaultmesh.Unavailable, op, dir, "the folder cannot be written").Because(err).WithFix("make the data folder writable for this user")
 	case errors.Is(err, pebble.ErrCorruption), strings.Contains(text, "corrupt"), strings.Contains(text, "checksum"):
-		return vaultmesh.Errorf(vaultmesh.Corrupt, op, dir, "the files are damaged; nothing was changed").Because(err).WithFix("restore the data folder from a backup or a replica")
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, dir, "the files are damaged").Because(err).WithFix("restore the data folder from a backup or a replica")
 	}
 	return vaultmesh.Errorf(vaultmesh.Unavailable, op, dir, "cannot open").Because(err)
 }

@@ -42,7 +42,7 @@ func Canonical(raw []byte, l Limits) ([]byte, error) {
 	}
 	out, err := jcs.Transform(raw)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "json", "", "no canonical form").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "json", "", "no canonical form: %.200s", err.Error())
 	}
 	return out, nil
 }

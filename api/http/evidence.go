@@ -173,6 +173,21 @@ func (s *Server) getCheckpoint(w http.ResponseWriter, q *request) error {
 // three digits of which all but the last start with x, and the width of a partial tile from 1 to 255.
 var tilePath = regexp.MustCompile(`^(?:[0-9]|[1-5][0-9]|6[0-3]|entries)/(?:x[0-9]{3}/){0,5}[0-9]{3}(\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?$`)
 
+// getPublished serves the checkpoint that the published tiles lead to, which may be a moment behind the newest: a reader
+// of tiles must find every tile that the checkpoint promises (C2SP tlog-tiles).
+func (s *Server) getPublished(w http.ResponseWriter, q *request) error {
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	note, err := s.opts.Evidence.Tile(q.Context(), "checkpoint")
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	writeBytes(w, http.StatusOK, "text/plain; charset=utf-8", note)
+	return nil
+}
+
 func (s *Server) getTile(w http.ResponseWriter, q *request) error {
 	if err := mayReadLog(q); err != nil {
 		return err

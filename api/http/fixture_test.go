@@ -343,7 +343,10 @@ func (w worldEvidence) Consistency(context.Context, uint64, uint64) ([]vaultmesh
 	return nil, nil
 }
 
-func (w worldEvidence) Tile(_ context.Context, path string) ([]byte, error) {
+func (w worldEvidence) Tile(ctx context.Context, path string) ([]byte, error) {
+	if path == "checkpoint" {
+		return w.Checkpoint(ctx)
+	}
 	if path == "tile/0/000.p/5" || path == "tile/entries/x001/234" {
 		return []byte{1, 2, 3}, nil
 	}

@@ -62,7 +62,7 @@ var table = []route{
 	{"GET", "/v1/log/checkpoint", byToken, false, (*Server).getCheckpoint},
 	{"GET", "/v1/log/inclusion", byToken, false, (*Server).getInclusion},
 	{"GET", "/v1/log/consistency", byToken, false, (*Server).getConsistency},
-	{"GET", "/log/checkpoint", byLog, false, (*Server).getCheckpoint},
+	{"GET", "/log/checkpoint", byLog, false, (*Server).getPublished},
 	{"GET", "/log/tile/{path...}", byLog, false, (*Server).getTile},
 
 	{"GET", "/v1/devices", byToken, false, (*Server).getDevices},

@@ -64,7 +64,8 @@ type Evidence interface {
 	// Consistency returns the RFC 6962 consistency proof between two sizes, old <= new.
 	Consistency(ctx context.Context, old, new uint64) ([]vaultmesh.Digest, error)
 	// Tile returns a C2SP tlog-tiles resource by its path below the log's prefix, "tile/0/x001/234.p/5" or
-	// "tile/entries/000"; the path is well-formed. NotFound where the log is too small.
+	// "tile/entries/000", or "checkpoint" for the one that the published tiles lead to; the path is well-formed. NotFound
+	// where the log is too small.
 	Tile(ctx context.Context, path string) ([]byte, error)
 	// Bundle returns the offline evidence of the commands, as receipt.DecodeBundle reads it.
 	Bundle(ctx context.Context, ids []vaultmesh.CommandID) ([]byte, error)

@@ -78,7 +78,7 @@ func (s *Server) getHistory(w http.ResponseWriter, q *request) error {
 	name := p.text("name", vaultmesh.MaxID)
 	to := p.time("to", q.now)
 	from := p.time("from", to.Add(-time.Hour))
-	limit := p.limit(1000, 10*s.limits.Page)
+	limit := p.limit(1000, min(10*s.limits.Page, twin.MaxPoints-1)) // one more is read, to know whether more follow
 	switch {
 	case p.err != nil:
 		return p.err
