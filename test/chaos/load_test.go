@@ -223,7 +223,7 @@ func (s *site) watch(ctx context.Context, _ int) {
 // checkpoint keeps the tree head that the node shows.
 func (s *site) checkpoint(ctx context.Context, _ int) {
 	var text []byte
-	if err := s.agent.Call(ctx, "GET", "/log/checkpoint", nil, &text); err != nil {
+	if err := s.agent.Call(ctx, "GET", "/v1/log/checkpoint", nil, &text); err != nil {
 		if st := rig.StatusOf(err); st != 0 && st != http.StatusServiceUnavailable {
 			s.t.Errorf("checkpoint: %v", err)
 		}
