@@ -1,29 +1,18 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/transparency-dev/formats/log"
-	"github.com/transparency-dev/merkle/proof"
-	"github.com/transparency-dev/merkle/rfc6962"
-	"golang.org/x/mod/sumdb/note"
-
 	"vaultmesh.org/vaultmesh"
 	httpapi "vaultmesh.org/vaultmesh/api/http"
-	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/node"
@@ -280,47 +269,6 @@ func (s *story) waits(ctx context.Context) (string, error) {
 	return fmt.Sprintf("switching %s off is safe, also after any single loss, and waits for an operator's signature", id), nil
 }
 
-func (s *story) tampered(ctx context.Context) (string, error) {
-	ch, err := s.operator.Challenge(ctx, s.twice)
-	if err != nil {
-		return "", err
-	}
-	key := s.person.PrivateKey()
-	s.approval = control.Approval{Approver: s.person.Principal, Key: receipt.KeyID(public(key)), Signature: receipt.SignApproval(key, ch)}
-	forged := ch
-	forged.Twin = grid.ShuntID(34)
-	later := ch
-	later.Expires = ch.Expires.Add(time.Hour)
-	flipped := bytes.Clone(s.approval.Signature)
-	flipped[7] ^= 1
-	for name, sig := range map[string][]byte{"another twin": receipt.SignApproval(key, forged), "a later expiry": receipt.SignApproval(key, later), "a flipped bit": flipped} {
-		a := s.approval
-		a.Signature = sig
-		if _, err := s.operator.Approve(ctx, s.twice, a); vaultmesh.KindOf(err) != vaultmesh.Denied {
-			return "", fmt.Errorf("an approval with %s was answered with %v", name, err)
-		}
-	}
-	// The agent's own signature is worth nothing: it may not approve at all.
-	agent, err := node.LoadCredential(s.w.Credential(node.DevAgent))
-	if err != nil {
-		return "", err
-	}
-	client, err := agent.Client()
-	if err != nil {
-		return "", err
-	}
-	defer client.Close()
-	self := control.Approval{Approver: agent.Principal, Key: receipt.KeyID(public(agent.PrivateKey())), Signature: receipt.SignApproval(agent.PrivateKey(), ch)}
-	if _, err := client.Approve(ctx, s.twice, self); vaultmesh.KindOf(err) != vaultmesh.Denied {
-		return "", fmt.Errorf("the agent approved its own command: %v", err)
-	}
-	c, err := s.operator.Command(ctx, s.twice)
-	if err == nil && (c.State != control.AwaitingApproval || len(c.Approvals) != 0) {
-		err = fmt.Errorf("the command is %s", c.State)
-	}
-	return "signatures over another twin, a later expiry, with a flipped bit, and by the agent itself: all refused, nothing changed", err
-}
-
 func (s *story) signed(ctx context.Context) (string, error) {
 	if _, err := s.operator.Approve(ctx, s.twice, s.approval); err != nil {
 		return "", err
@@ -330,99 +278,6 @@ func (s *story) signed(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s signed the digest of exactly this command: %s", s.person.Principal, path(v)), nil
-}
-
-func (s *story) replayed(ctx context.Context) (string, error) {
-	if _, err := s.operator.Approve(ctx, s.twice, s.approval); vaultmesh.KindOf(err) != vaultmesh.Conflict {
-		return "", fmt.Errorf("a replayed approval was answered with %v", err)
-	}
-	before, err := s.operator.Checkpoint(ctx)
-	if err != nil {
-		return "", err
-	}
-	v, err := s.agent.propose(ctx, grid.GenID(10, 0), grid.SetActivePower, map[string]any{"megawatts": 440}, "story-safe", "retry")
-	if err != nil {
-		return "", err
-	}
-	if !v.Replayed || v.ID != s.commands[0] {
-		return "", fmt.Errorf("a retry made command %s", v.ID)
-	}
-	if err := s.stolen(ctx); err != nil {
-		return "", err
-	}
-	acts, err := s.acts()
-	if err != nil {
-		return "", err
-	}
-	if acts[s.twice] != 1 || acts[s.commands[0]] != 1 {
-		return "", fmt.Errorf("the grid acted %d and %d times", acts[s.twice], acts[s.commands[0]])
-	}
-	return fmt.Sprintf("approval, proposal and HTTP request replayed, token used without its key: refused or answered with the first result (log at %d)", sizeOf(before)), nil
-}
-
-// stolen sends one signed request twice, and a stolen token with a stranger's signature.
-func (s *story) stolen(ctx context.Context) error {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(s.person.CA))
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
-	defer client.CloseIdleConnections()
-	const where = "/v1/halt"
-	target := capability.Target{Domain: s.person.Domain, Method: http.MethodGet, Path: where, Body: vaultmesh.Sum(nil)}
-	ask := func(proof string) (int, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.person.URL+where, nil)
-		if err != nil {
-			return 0, err
-		}
-		req.Header.Set(httpapi.CapabilityHeader, s.person.Token)
-		if proof != "" {
-			req.Header.Set(httpapi.ProofHeader, proof)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return 0, err
-		}
-		_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20))
-		return res.StatusCode, errors.Join(err, res.Body.Close())
-	}
-	good := capability.SignProof(s.person.PrivateKey(), target, time.Now(), "story-nonce-0123456789")
-	agent, err := node.LoadCredential(s.w.Credential(node.DevAgent))
-	if err != nil {
-		return err
-	}
-	bad := capability.SignProof(agent.PrivateKey(), target, time.Now(), "story-nonce-9876543210")
-	for _, x := range []struct {
-		name, proof string
-		want        int
-	}{{"a signed request", good, 200}, {"the same request again", good, 401}, {"the token with another's signature", bad, 401}, {"the token alone", "", 401}} {
-		status, err := ask(x.proof)
-		if err != nil {
-			return err
-		}
-		if status != x.want {
-			return fmt.Errorf("%s was answered with status %d, want %d", x.name, status, x.want)
-		}
-	}
-	return nil
-}
-
-// acts counts from the grid's own log how often it carried out each command.
-func (s *story) acts() (map[vaultmesh.CommandID]int, error) {
-	b, err := os.ReadFile(filepath.Join(s.dir, "grid.log"))
-	if err != nil {
-		return nil, err
-	}
-	out := map[vaultmesh.CommandID]int{}
-	for _, line := range strings.Split(string(b), "\n") {
-		if !strings.Contains(line, "msg=command ") || !strings.Contains(line, "ok=true") {
-			continue
-		}
-		for _, f := range strings.Fields(line) {
-			if id, ok := strings.CutPrefix(f, "id="); ok {
-				out[vaultmesh.CommandID(id)]++
-			}
-		}
-	}
-	return out, nil
 }
 
 // killed kills the node right after it has answered that a command is on its way, and while another waits for a person.
@@ -477,43 +332,6 @@ func (s *story) killed(ctx context.Context) (string, error) {
 	return fmt.Sprintf("back in %d ms; the command it had promised aligned, the grid acted once on each, the log of %d receipts is a prefix of the new one", back.Milliseconds(), sizeOf(before)), nil
 }
 
-// prefix checks that the checkpoint is a prefix of the present log, by an RFC 6962 consistency proof.
-func (s *story) prefix(ctx context.Context, before []byte) error {
-	v, err := note.NewVerifier(s.trust.Log.Key)
-	if err != nil {
-		return err
-	}
-	now, err := s.operator.Checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	a, _, _, err := log.ParseCheckpoint(before, s.trust.Log.Origin, v)
-	if err != nil {
-		return err
-	}
-	b, _, _, err := log.ParseCheckpoint(now, s.trust.Log.Origin, v)
-	if err != nil {
-		return err
-	}
-	hashes, err := s.operator.Consistency(ctx, a.Size, b.Size)
-	if err != nil {
-		return err
-	}
-	path := make([][]byte, len(hashes))
-	for i := range hashes {
-		path[i] = hashes[i][:]
-	}
-	return proof.VerifyConsistency(rfc6962.DefaultHasher, a.Size, b.Size, path, a.Hash, b.Hash)
-}
-
-func sizeOf(checkpoint []byte) uint64 {
-	var c log.Checkpoint
-	if _, err := c.Unmarshal(checkpoint); err != nil {
-		return 0
-	}
-	return c.Size
-}
-
 func (s *story) halted(ctx context.Context) (string, error) {
 	if _, err := s.operator.Halt(ctx, "drill"); err != nil {
 		return "", err
@@ -538,91 +356,4 @@ func (s *story) halted(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return "denied while halted; the same command aligned after resume", nil
-}
-
-func (s *story) proved(ctx context.Context) (string, error) {
-	b, err := s.operator.Bundle(ctx, s.commands...)
-	if err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(s.result.Bundle, b, 0o644); err != nil {
-		return "", err
-	}
-	r, err := s.verify(ctx, s.result.Bundle)
-	if err != nil {
-		return "", err
-	}
-	if !r.OK {
-		return "", fmt.Errorf("rejected: %+v", r.Failed()[0])
-	}
-	detail := fmt.Sprintf("%d commands, %d bytes, %d checks hold", len(s.commands), len(b), len(r.Checks))
-	foreign, err := s.openssl(ctx, b)
-	return detail + foreign, err
-}
-
-// verify runs the verifier as an auditor would: a process with two files and nothing else.
-func (s *story) verify(ctx context.Context, bundle string) (receipt.Report, error) {
-	cmd := exec.CommandContext(ctx, s.bin, "verify", bundle, "--trust", s.result.Trust, "--json")
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return receipt.Report{}, err
-	}
-	var r receipt.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		return receipt.Report{}, fmt.Errorf("the verifier said %q: %w", out, err)
-	}
-	if code := cmd.ProcessState.ExitCode(); (code == 0) != r.OK || code > 1 {
-		return r, fmt.Errorf("the verifier ended with status %d and ok %v", code, r.OK)
-	}
-	return r, nil
-}
-
-// openssl has the timestamp checked by a tool that is not ours, where it is installed.
-func (s *story) openssl(ctx context.Context, bundle []byte) (string, error) {
-	tool, err := exec.LookPath("openssl")
-	if err != nil {
-		return "; openssl is not installed, so it was not asked about the time stamp", nil
-	}
-	b, err := receipt.DecodeBundle(bundle)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(s.dir, "openssl")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	for _, p := range b.Parts {
-		name := map[string]string{"checkpoint": "checkpoint", "timestamps/0.tsr": "checkpoint.tsr"}[p.Name]
-		if name != "" {
-			if err := os.WriteFile(filepath.Join(dir, name), p.Data, 0o600); err != nil {
-				return "", err
-			}
-		}
-	}
-	out, err := exec.CommandContext(ctx, tool, "ts", "-verify", "-data", filepath.Join(dir, "checkpoint"), "-in", filepath.Join(dir, "checkpoint.tsr"), "-CAfile", s.w.TSA.Roots).CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("Verification: OK")) {
-		return "", fmt.Errorf("openssl ts -verify says %q (%w)", out, err)
-	}
-	return "; openssl ts -verify accepts the time stamp", nil
-}
-
-func (s *story) altered(ctx context.Context) (string, error) {
-	b, err := os.ReadFile(s.result.Bundle)
-	if err != nil {
-		return "", err
-	}
-	b[len(b)/2] ^= 1
-	bad := filepath.Join(s.dir, "bundle-altered.json")
-	if err := os.WriteFile(bad, b, 0o600); err != nil {
-		return "", err
-	}
-	r, err := s.verify(ctx, bad)
-	if err != nil {
-		return "", err
-	}
-	if r.OK {
-		return "", errors.New("it is accepted")
-	}
-	return fmt.Sprintf("byte %d of %d flipped: %s", len(b)/2, len(b), r.Failed()[0].Name), nil
 }
