@@ -208,7 +208,7 @@ func TestProof(t *testing.T) {
 func TestReplayCache(t *testing.T) {
 	c := NewReplayCache(3, 2, time.Minute)
 	use := func(who, nonce string, now time.Time) vaultmesh.Kind {
-		if err := c.Use(pub(who), nonce, now); err != nil {
+		if err := c.Use(pub(who), pub(who), nonce, now); err != nil {
 			return vaultmesh.KindOf(err)
 		}
 		return ok

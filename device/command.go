@@ -112,7 +112,9 @@ func (c *conn) commands() {
 	}
 	now := c.b.o.Now()
 	for _, r := range p.resume {
-		c.sendCommand(r.o, r.id, true, now)
+		if !p.held.has(r.o.Command) {
+			c.sendCommand(r.o, r.id, true, now)
+		}
 	}
 	p.resume = nil
 	limit := c.b.o.MaxCommands

@@ -29,9 +29,13 @@ func (j *judge) capability(l *life) {
 		j.fail(name, "%v", err)
 		return
 	}
+	decided := e.index
+	if a := l.at["authorized"]; a != nil {
+		decided = a.index
+	}
 	for _, block := range v.Blocks {
-		if at, ok := j.revoked[block]; ok && at < e.index {
-			j.fail(name, "block %s was revoked at index %d, before the proposal", block, at)
+		if at, ok := j.revoked[block]; ok && at < decided {
+			j.fail(name, "block %s was revoked at index %d, before the command was proposed or authorized at %d", block, at, decided)
 			return
 		}
 	}

@@ -31,7 +31,7 @@ type authenticator struct {
 func newAuthenticator(o Options) *authenticator {
 	return &authenticator{
 		domain: o.Domain, root: o.Root, revoked: o.Revoked, skew: o.Limits.Skew,
-		// One holder may take half, so that it cannot lock the others out.
+		// One owner may take half, so that it cannot lock the others out.
 		replays: capability.NewReplayCache(o.Limits.Replays, max(1, o.Limits.Replays/2), 2*o.Limits.Skew),
 	}
 }
@@ -82,7 +82,7 @@ func (a *authenticator) possession(r *http.Request, body []byte, who *control.Ca
 	if err != nil {
 		return vaultmesh.Wrap(err, "authenticate", ProofHeader)
 	}
-	if err := a.replays.Use(who.Key, nonce, now); err != nil {
+	if err := a.replays.Use(who.Capability.Holders[0], who.Key, nonce, now); err != nil {
 		return vaultmesh.Wrap(err, "authenticate", ProofHeader)
 	}
 	who.Proof = text

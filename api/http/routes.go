@@ -131,6 +131,15 @@ func (s *Server) serve(rt route) http.Handler {
 		defer func() { observe(w.status, time.Since(start)) }()
 		q := &request{Request: r, now: s.now(), id: s.prefix + "-" + strconv.FormatUint(s.requests.Add(1), 10)}
 		s.setHeaders(w.Header(), q)
+		if rt.access != byAnyone {
+			if err := s.read(rt, w, q); err != nil {
+				s.fail(w, q, err)
+				return
+			}
+			readOn(http.NewResponseController(w)) // the whole request is there
+		}
+		// Only whoever has sent the whole request and proved who they are takes one of the places: a token is no secret,
+		// and whoever has one and sends slowly must not keep an operator from the halt switch.
 		if !rt.unlimited {
 			select {
 			case s.slots <- struct{}{}:
@@ -144,17 +153,28 @@ func (s *Server) serve(rt route) http.Handler {
 			defer cancel()
 			q.Request = r.WithContext(ctx)
 		}
-		if err := s.admit(rt, w, q); err != nil {
-			s.fail(w, q, err)
-			return
-		}
-		if rt.access != byAnyone {
-			readOn(http.NewResponseController(w)) // the whole request is there
-		}
 		if err := rt.handle(s, w, q); err != nil {
 			s.fail(w, q, err)
 		}
 	})
+}
+
+// smallBody is the size in bytes up to which a body is read without a place: a halt, an approval, most proposals.
+const smallBody = 4 << 10
+
+// read admits the request; of those with a large body, which may come slowly and is held in memory before it can be
+// authenticated, only so many at once.
+func (s *Server) read(rt route, w http.ResponseWriter, q *request) error {
+	if q.ContentLength < 0 || q.ContentLength > smallBody {
+		select {
+		case s.reading <- struct{}{}:
+			defer func() { <-s.reading }()
+		default:
+			return vaultmesh.Errorf(vaultmesh.Unavailable, "http", "", "%d large requests are being read, which is the limit", cap(s.reading)).
+				WithFix("wait as long as Retry-After says, or send a body of at most %d bytes", smallBody)
+		}
+	}
+	return s.admit(rt, w, q)
 }
 
 // admit authenticates the request where its route asks for it, and reads its body.

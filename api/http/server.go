@@ -26,6 +26,7 @@ type Server struct {
 	metrics *metrics
 	prefix  string        // of request identifiers
 	slots   chan struct{} // one for each request at work
+	reading chan struct{} // one for each request with a large body that is not authenticated yet
 
 	requests atomic.Uint64 // numbers the requests
 
@@ -52,11 +53,12 @@ func New(o Options) (*Server, error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Internal, "http.new", "", "no randomness").Because(err)
 	}
 	s := &Server{
-		opts:   o,
-		limits: o.Limits,
-		auth:   newAuthenticator(o),
-		prefix: hex.EncodeToString(seed[:]),
-		slots:  make(chan struct{}, o.Limits.Concurrent),
+		opts:    o,
+		limits:  o.Limits,
+		auth:    newAuthenticator(o),
+		prefix:  hex.EncodeToString(seed[:]),
+		slots:   make(chan struct{}, o.Limits.Concurrent),
+		reading: make(chan struct{}, o.Limits.Concurrent),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	var err error

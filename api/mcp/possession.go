@@ -1,6 +1,7 @@
 package mcpapi
 
 import (
+	"bytes"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -29,9 +30,12 @@ func (s *Server) possession(c call, p control.Proposal) (control.Caller, error) 
 		return caller, nil
 	}
 	if c.proof == "" {
-		// The proof of the HTTP request covers the whole message. An auditor finds the proposal in one tool call, not in a batch.
-		if caller.Target == nil || len(caller.Target.Request) == 0 || caller.Target.Request[0] != '{' {
+		// The proof of the HTTP request covers the whole message. An auditor finds the proposal in one tool call, not in a
+		// batch; without a signature its receipt would look as if a client certificate had proved possession.
+		if caller.Target == nil || len(caller.Target.Request) == 0 {
 			caller.Proof, caller.Target = "", nil
+		} else if text := bytes.TrimLeft(caller.Target.Request, " \t\r\n"); len(text) == 0 || text[0] != '{' {
+			return control.Caller{}, vaultmesh.Errorf(vaultmesh.Invalid, "mcp.proof", ProofMeta, "a proposal in a batch needs a proof of its own").WithFix("send propose_command as a message of its own, or sign it and send the signature in _meta")
 		}
 		return caller, nil
 	}
@@ -45,7 +49,7 @@ func (s *Server) possession(c call, p control.Proposal) (control.Caller, error) 
 	now := s.opts.Now()
 	nonce, err := capability.VerifyProof(c.proof, capability.Target{Domain: s.opts.Domain, Method: proofMethod, Path: proposeTool, Body: digest}, caller.Key, now, proofSkew)
 	if err == nil {
-		err = s.replays.Use(caller.Key, nonce, now)
+		err = s.replays.Use(caller.Capability.Holders[0], caller.Key, nonce, now)
 	}
 	if err != nil {
 		return control.Caller{}, vaultmesh.Wrap(err, op, ProofMeta)
