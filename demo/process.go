@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -68,11 +69,24 @@ func launch(ctx context.Context, dir, bin, name string, env []string, ready any,
 		}
 		return p, nil
 	case <-p.done:
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, name, "it ended before it was ready: %s", p.lastWords()).Because(p.err)
+		return nil, p.stillborn()
 	case <-ctx.Done():
 		p.kill()
 		return nil, errors.Join(ctx.Err(), vaultmesh.Errorf(vaultmesh.Unavailable, op, name, "it was not ready in time: %s", p.lastWords()))
 	}
+}
+
+// stillborn says why a child ended before it was ready, by its own last line.
+func (p *process) stillborn() error {
+	words := strings.TrimSpace(p.lastWords())
+	kind, fix := vaultmesh.Unavailable, "see "+p.log
+	switch {
+	case strings.Contains(words, "another node has this data folder open"):
+		kind, fix = vaultmesh.Conflict, "a node runs on this folder already: use it, or name another folder with --dir"
+	case strings.Contains(words, "address already in use"):
+		kind, fix = vaultmesh.Conflict, "name free ports with --http and --mqtt"
+	}
+	return vaultmesh.Errorf(kind, "start", p.name, "it ended before it was ready: %s", words).WithFix("%s", fix)
 }
 
 // kill ends the child at once, as a crash would.
@@ -96,14 +110,16 @@ func (p *process) stop() {
 	}
 }
 
-// lastWords returns the end of the child's log.
+// lastWords returns the last line of the child's log with something in it, and the line before where it is a hint.
 func (p *process) lastWords() string {
 	b, err := os.ReadFile(p.log)
-	if err != nil {
-		return "no log"
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	last := lines[len(lines)-1]
+	if err != nil || last == "" {
+		return "it left no word; its log is " + p.log
 	}
-	if len(b) > 600 {
-		b = b[len(b)-600:]
+	if strings.HasPrefix(last, "  what to do:") && len(lines) > 1 {
+		last = lines[len(lines)-2]
 	}
-	return string(b)
+	return last
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 )
 
@@ -37,22 +36,33 @@ func (r Result) JSON() string {
 	return string(b)
 }
 
-// Table writes the result for people.
-func (r Result) Table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "\n \tstep\tobserved\ttime")
-	for _, s := range r.Steps {
-		mark := "✓"
-		if !s.OK {
-			mark = "✗"
-		}
-		lines := wrap(s.Detail, 96)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", mark, s.Name, lines[0], time.Duration(s.Millis*float64(time.Millisecond)).Round(time.Millisecond))
+// Table writes the result for people, at most width columns wide.
+func (r Result) Table(w io.Writer, width int) error {
+	names, times := len("step"), len("time")
+	took := make([]string, len(r.Steps))
+	for i, s := range r.Steps {
+		took[i] = time.Duration(s.Millis * float64(time.Millisecond)).Round(time.Millisecond).String()
+		names, times = max(names, len([]rune(s.Name))), max(times, len(took[i]))
+	}
+	room := max(width-names-times-7, 24)
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n   %-*s  %*s  %s\n", names, "step", times, "time", "observed")
+	for i, s := range r.Steps {
+		lines := wrap(s.Detail, room)
+		fmt.Fprintf(&b, "%s  %s%s  %*s  %s\n", mark(s.OK), s.Name, strings.Repeat(" ", names-len([]rune(s.Name))), times, took[i], lines[0])
 		for _, l := range lines[1:] {
-			fmt.Fprintf(t, "\t\t%s\t\n", l)
+			fmt.Fprintf(&b, "%s%s\n", strings.Repeat(" ", names+times+7), l)
 		}
 	}
-	return t.Flush()
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func mark(ok bool) string {
+	if ok {
+		return "✓"
+	}
+	return "✗"
 }
 
 // wrap cuts s into lines of at most n characters at spaces.
@@ -123,14 +133,16 @@ func (p *progress) end(s Step) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.name = ""
-	mark := "✓"
-	if !s.OK {
-		mark = "✗"
-	}
+	sign := mark(s.OK)
 	if p.live {
+		color := "\x1b[32m"
+		if !s.OK {
+			color = "\x1b[31m"
+		}
 		fmt.Fprint(p.w, "\r\x1b[K")
+		sign = color + sign + "\x1b[0m"
 	}
-	fmt.Fprintf(p.w, "%s %s\n", mark, s.Name)
+	fmt.Fprintf(p.w, "%s %s\n", sign, s.Name)
 }
 
 func (p *progress) close() {

@@ -2,13 +2,12 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -43,9 +42,11 @@ type story struct {
 func Tell(ctx context.Context, bin, dir string, out io.Writer) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, storyWithin)
 	defer cancel()
-	if err := freshFolder(dir); err != nil {
+	release, err := freshFolder(dir)
+	if err != nil {
 		return Result{}, err
 	}
+	defer release()
 	s := &story{bin: bin, dir: dir, p: newProgress(out), switched: map[vaultmesh.TwinID]bool{}}
 	defer s.p.close()
 	defer s.end()
@@ -54,24 +55,27 @@ func Tell(ctx context.Context, bin, dir string, out io.Writer) (Result, error) {
 		name string
 		tell func(context.Context) (string, error)
 	}{
-		{"a node, a time-stamp authority and a grid start", s.start},
-		{"an agent connects over MCP", s.connect},
-		{"a safe command is allowed, dispatched, aligned", s.safe},
-		{"what-if refuses a command that would break limits", s.refusedByWhatIf},
-		{"policy refuses what an agent may not do", s.refusedByPolicy},
-		{"a switching waits for a person", s.waits},
-		{"a tampered approval is refused", s.tampered},
-		{"a person signs, and it runs", s.signed},
-		{"replays are refused and act never twice", s.replayed},
-		{"kill -9 of the node in the middle, and recovery", s.killed},
-		{"halt stops dispatch, resume lets it go on", s.halted},
-		{"the evidence is bundled and verified offline", s.proved},
-		{"a bundle with one byte changed is rejected", s.altered},
+		{"node, TSA and grid start", s.start},
+		{"an agent connects (MCP)", s.connect},
+		{"a safe command aligns", s.safe},
+		{"what-if refuses", s.refusedByWhatIf},
+		{"policy refuses", s.refusedByPolicy},
+		{"switching waits for a person", s.waits},
+		{"tampered approvals refused", s.tampered},
+		{"a person signs, it runs", s.signed},
+		{"replays act never twice", s.replayed},
+		{"kill -9 and recovery", s.killed},
+		{"halt and resume", s.halted},
+		{"evidence verified offline", s.proved},
+		{"altered evidence rejected", s.altered},
 	} {
 		s.p.begin(part.name)
 		began := time.Now()
 		detail, err := part.tell(ctx)
 		step := Step{Name: part.name, OK: err == nil, Detail: detail, Millis: float64(time.Since(began).Microseconds()) / 1000}
+		if err != nil && ctx.Err() != nil {
+			return s.result, ctx.Err() // interrupted: neither held nor failed
+		}
 		if err != nil {
 			step.Detail = strings.TrimSpace(detail + " " + err.Error())
 		}
@@ -85,22 +89,37 @@ func Tell(ctx context.Context, bin, dir string, out io.Writer) (Result, error) {
 	return s.result, nil
 }
 
-// freshFolder makes dir, or empties one that an earlier story left; any other folder with contents is refused.
-func freshFolder(dir string) error {
+// freshFolder makes dir, or empties one that an earlier story left; any other folder with contents is refused, and so is
+// one in which a story is being told. The folder is held until release.
+func freshFolder(dir string) (release func(), err error) {
 	const marker = ".vaultmesh-demo"
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
 		if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
-			return vaultmesh.Errorf(vaultmesh.Conflict, "demo", dir, "the folder has contents that are not a demo's").WithFix("name a new folder with --out")
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return vaultmesh.Errorf(vaultmesh.Unavailable, "demo", dir, "cannot empty the folder").Because(err)
+			return nil, vaultmesh.Errorf(vaultmesh.Conflict, "demo", dir, "the folder has contents that are not a demo's").WithFix("name a new folder with --out")
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "demo", dir, "cannot create the folder").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "demo", dir, "cannot create the folder").Because(err).WithFix("name another folder with --out")
 	}
-	return os.WriteFile(filepath.Join(dir, marker), nil, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, marker), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "demo", dir, "cannot write to the folder").Because(err).WithFix("name another folder with --out")
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, vaultmesh.Errorf(vaultmesh.Conflict, "demo", dir, "another demo is running in this folder").WithFix("wait for it, or name another folder with --out")
+	}
+	for _, e := range entries {
+		if e.Name() == marker {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			_ = lock.Close()
+			return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "demo", dir, "cannot empty the folder").Because(err)
+		}
+	}
+	return func() { _ = lock.Close() }, nil
 }
 
 func (s *story) end() {
@@ -134,42 +153,10 @@ func (s *story) start(ctx context.Context) (string, error) {
 	if s.trust, err = receipt.LoadTrust(raw); err != nil {
 		return "", err
 	}
-	if err := s.measured(ctx); err != nil {
+	if err := s.w.Measured(ctx, s.operator); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d devices speak MQTT over TLS for %d twins of %s; pinned keys in %s", s.w.Grid.Devices, s.w.Grid.Twins, s.w.Grid.Case, s.result.Trust), nil
-}
-
-// measured waits until the whole grid was measured, which a simulation needs.
-func (s *story) measured(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
-		_, err := s.operator.Simulate(ctx, control.Proposal{Twin: grid.GenID(10, 0), Command: grid.SetActivePower, Args: json.RawMessage(`{"megawatts":445}`)}, false)
-		if err != nil {
-			return false, err
-		}
-		v, err := s.operator.Simulate(ctx, control.Proposal{Twin: grid.GenID(10, 0), Command: grid.SetActivePower, Args: json.RawMessage(`{"megawatts":445}`)}, false)
-		return err == nil && v.Outcome != "refused", err
-	})
-}
-
-// poll asks until done, ten times a second, as long as ctx holds.
-func poll(ctx context.Context, done func() (bool, error)) error {
-	t := time.NewTicker(100 * time.Millisecond)
-	defer t.Stop()
-	for {
-		ok, err := done()
-		if err != nil && !vaultmesh.KindOf(err).Retryable() {
-			return err
-		}
-		if ok {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-t.C:
-		}
-	}
 }
 
 func (s *story) connect(ctx context.Context) (string, error) {

@@ -6,6 +6,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,9 +16,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
+	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/energy/pgdt"
 	"vaultmesh.org/vaultmesh/node"
+	"vaultmesh.org/vaultmesh/whatif"
 )
 
 // Options of a world.
@@ -189,6 +193,39 @@ func (w *World) Ended() string {
 		}
 	}
 	return ""
+}
+
+// Measured waits until every part of the grid has reported, which a simulation needs.
+func (w *World) Measured(ctx context.Context, c *httpapi.Client) error {
+	kase, err := grid.Load(w.o.Case)
+	if err != nil {
+		return err
+	}
+	ask := control.Proposal{Twin: grid.GenID(kase.Gens[0].Bus, 0), Command: grid.Connect}
+	return poll(ctx, func() (bool, error) {
+		v, err := c.Simulate(ctx, ask, false)
+		return err == nil && v.Outcome != whatif.Refused, err
+	})
+}
+
+// poll asks until done, twenty times a second, as long as ctx holds.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for {
+		ok, err := done()
+		if err != nil && !vaultmesh.KindOf(err).Retryable() {
+			return err
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-t.C:
+		}
+	}
 }
 
 // Credential is the path of one of the dev profile's credentials.

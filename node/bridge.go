@@ -68,7 +68,26 @@ func ask[T any](ctx context.Context, b *Bridge, f func(*httpapi.Client) (T, erro
 		var zero T
 		return zero, err
 	}
+	out, err := f(c)
+	if vaultmesh.KindOf(err) != vaultmesh.Unavailable || err == nil || c.Health(ctx) == nil {
+		return out, err
+	}
+	// The node is gone, and may be back elsewhere. Every call may be repeated: a proposal has its idempotency key.
+	b.forget(c)
+	if c, err = b.connected(ctx); err != nil {
+		return out, err
+	}
 	return f(c)
+}
+
+// forget drops a client whose node does not answer, so that the next call connects again.
+func (b *Bridge) forget(c *httpapi.Client) {
+	b.mu <- struct{}{}
+	defer func() { <-b.mu }()
+	if b.client == c {
+		c.Close()
+		b.client = nil
+	}
 }
 
 // Twins implements [mcpapi.Backend]; so do the methods that follow.

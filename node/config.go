@@ -110,22 +110,26 @@ func Defaults(profile string) Config {
 		Telemetry:  TelemetryConfig{MaxDrift: 5 * time.Second, History: 24 * time.Hour},
 	}
 	if profile == "dev" {
-		c.Domain, c.Data = "dev", DefaultDevData()
+		c.Domain, c.Data = "dev", ""
+		if dir, err := DefaultDevData(); err == nil {
+			c.Data = filepath.Join(dir, "data")
+		}
 		c.HTTP.Listen, c.MQTT.Listen = "127.0.0.1:8443", "127.0.0.1:8883"
 		c.Grid.Case = "ieee118"
 	}
 	return c
 }
 
-// DefaultDevData is where a dev node keeps its data when nothing else is said.
-func DefaultDevData() string {
+// DefaultDevData is where `vaultmesh run` keeps its world, its data below it, when nothing else is said.
+func DefaultDevData() (string, error) {
 	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
-		return filepath.Join(dir, "vaultmesh")
+		return filepath.Join(dir, "vaultmesh"), nil
 	}
-	if home, err := os.UserHomeDir(); err == nil {
-		return filepath.Join(home, ".local", "share", "vaultmesh")
+	home, err := os.UserHomeDir()
+	if err != nil || home == "" {
+		return "", vaultmesh.Errorf(vaultmesh.Invalid, "config", "HOME", "this user has no home folder to keep keys in").WithFix("name a folder of your own with --dir or --data")
 	}
-	return filepath.Join(os.TempDir(), "vaultmesh")
+	return filepath.Join(home, ".local", "share", "vaultmesh"), nil
 }
 
 // maxConfig bounds a configuration file.

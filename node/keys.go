@@ -71,7 +71,7 @@ func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
 	}
 	path := filepath.Join(dir, "log.key")
 	text, err := readSecret(path, func() (string, error) {
-		sk, vk, err := note.GenerateKey(rand.Reader, "vaultmesh.org/log/"+string(domain))
+		sk, vk, err := note.GenerateKey(rand.Reader, logName(domain))
 		return sk + "\n" + vk + "\n", err
 	})
 	if err != nil {
@@ -90,6 +90,9 @@ func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
 	k.logKey = vk
 	return k, nil
 }
+
+// logName is the origin of a domain's log.
+func logName(domain vaultmesh.Domain) string { return "vaultmesh.org/log/" + string(domain) }
 
 // seedFile loads an ed25519 key, or makes one where the file does not exist.
 func seedFile(path string) (ed25519.PrivateKey, error) {

@@ -10,6 +10,7 @@ import (
 	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/dtdl"
+	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -62,6 +63,23 @@ func (l local) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.Com
 }
 
 func (l local) Trust(context.Context) (*receipt.Trust, error) { return l.n.pinned, nil }
+
+// CommandDocs describes the commands of the shipped models, for a face that has no node in its own process.
+func CommandDocs() (func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error), error) {
+	models, err := shippedModels()
+	if err != nil {
+		return nil, err
+	}
+	return commandDocs(models), nil
+}
+
+func shippedModels() (*dtdl.Set, error) {
+	models, err := dtdl.Parse(grid.Models(), dtdl.Options{})
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Internal, "models", "", "the shipped models do not parse").Because(err)
+	}
+	return models, nil
+}
 
 // commandDocs describes the commands of a model to agents.
 func commandDocs(models *dtdl.Set) func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error) {

@@ -31,7 +31,6 @@ import (
 	"vaultmesh.org/vaultmesh/device"
 	"vaultmesh.org/vaultmesh/dtdl"
 	"vaultmesh.org/vaultmesh/energy"
-	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain"
@@ -168,8 +167,8 @@ func (n *Node) openTruth(context.Context) error {
 	if n.tiles, err = lawchain.NewTiles(n.log, n.cfg.Log.Tiles, n.cfg.Log.Interval, n.l); err != nil {
 		return err
 	}
-	if n.models, err = dtdl.Parse(grid.Models(), dtdl.Options{}); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Internal, "node.start", "models", "the shipped models do not parse").Because(err)
+	if n.models, err = shippedModels(); err != nil {
+		return err
 	}
 	n.twins = twin.NewStore(twin.Options{Models: n.models, Now: n.now, MaxDrift: n.cfg.Telemetry.MaxDrift})
 	return n.twins.Load(n.journal)

@@ -4,9 +4,12 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -30,13 +33,21 @@ type asking struct {
 func (q *asking) credential() (*node.Credential, error) {
 	path := q.As
 	if path == "" {
-		path = node.CredentialPath(node.DefaultDevData()+"/data", node.DevOperator)
+		dir, err := node.DefaultDevData()
+		if err != nil {
+			return nil, err
+		}
+		path = node.CredentialPath(filepath.Join(dir, "data"), node.DevOperator)
 		if _, err := os.Stat(path); err != nil {
 			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "credential", "", "no credential was named, and no dev node keeps one").
 				WithFix("start one with `vaultmesh run`, or name a file with --as or VAULTMESH_AS")
 		}
 	}
-	return node.LoadCredential(path)
+	c, err := node.LoadCredential(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "credential", path, "there is no such file").WithFix("start a dev node with `vaultmesh run` and wait until it says that it is ready, or name another file with --as")
+	}
+	return c, err
 }
 
 func (q *asking) client() (*httpapi.Client, *node.Credential, error) {
@@ -61,6 +72,47 @@ func (q *asking) show(a *app, v any, text func(w io.Writer)) error {
 	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 	text(w)
 	return w.Flush()
+}
+
+type statusCmd struct{ asking }
+
+// Run shows whether the node can commit, the stop switch, and what waits for a person. Status 0 if ready and not halted.
+func (c *statusCmd) Run(a *app) error {
+	client, cred, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	notReady := client.Ready(a.ctx)
+	halt, err := client.HaltState(a.ctx)
+	if err != nil {
+		return err
+	}
+	waiting, err := client.List(a.ctx, control.Filter{State: control.AwaitingApproval, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	err = c.show(a, map[string]any{"ready": notReady == nil, "halt": halt, "awaiting_approval": waiting}, func(w io.Writer) {
+		fmt.Fprintf(w, "node\t%s\tas %s\n", cred.URL, cred.Principal)
+		if notReady == nil {
+			fmt.Fprintln(w, "ready\tyes, it can commit")
+		} else {
+			fmt.Fprintf(w, "ready\tno: %v\n", notReady)
+		}
+		if halt.Halted {
+			fmt.Fprintf(w, "halted\tby %s since %s: %s\tvaultmesh resume REASON\n", halt.By, halt.Since.Local().Format("15:04:05"), halt.Reason)
+		} else {
+			fmt.Fprintln(w, "halted\tno")
+		}
+		fmt.Fprintf(w, "waiting\t%d commands wait for a person\n", len(waiting))
+		for _, x := range waiting {
+			fmt.Fprintf(w, "\t%s %s %s by %s\tvaultmesh approve %s\n", x.Twin, x.Name, x.Args, x.Principal, x.ID)
+		}
+	})
+	if err == nil && (notReady != nil || halt.Halted) {
+		err = status(exitNo)
+	}
+	return err
 }
 
 type twinsCmd struct {
@@ -109,6 +161,14 @@ func (c *twinCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	describe, err := node.CommandDocs()
+	if err != nil {
+		return err
+	}
+	docs, err := describe(a.ctx, t.Model)
+	if err != nil {
+		return err
+	}
 	return c.show(a, t, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\t%s\tdevice %s\tversion %d\tseen %s ago\n\n", t.ID, t.Model, t.Device, t.Version, age(t.Seen))
 		fmt.Fprintln(w, "name\tvalue\tdesired\tquality\tage\tkind")
@@ -132,6 +192,9 @@ func (c *twinCmd) Run(a *app) error {
 		sort.Strings(names)
 		for _, n := range names {
 			fmt.Fprintf(w, "%s\t%s\t\t\t\tnameplate\n", n, t.Nameplate[n])
+		}
+		for _, d := range docs {
+			fmt.Fprintf(w, "%s\t%s\t\t\t\tcommand\n", d.Name, d.Arguments)
 		}
 		for _, r := range t.Relationships {
 			fmt.Fprintf(w, "%s\t→ %s\t\t\t\trelationship\n", r.Name, r.Target)
@@ -176,6 +239,14 @@ type commanded struct {
 	Args    string           `arg:"" optional:"" help:"Arguments, a JSON object." default:"{}"`
 }
 
+// arguments checks that what was typed is JSON, before it is sent anywhere.
+func (c *commanded) arguments() (json.RawMessage, error) {
+	if !json.Valid([]byte(c.Args)) {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "command", c.Args, "the arguments are not JSON").WithFix(`write an object, for example '{"megawatts": 440}'`)
+	}
+	return json.RawMessage(c.Args), nil
+}
+
 type simulateCmd struct {
 	asking
 	commanded
@@ -184,12 +255,16 @@ type simulateCmd struct {
 
 // Run asks what a command would do. Status 0 safe, 1 not.
 func (c *simulateCmd) Run(a *app) error {
+	args, err := c.arguments()
+	if err != nil {
+		return err
+	}
 	client, _, err := c.client()
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	v, err := client.Simulate(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: json.RawMessage(c.Args)}, c.N1)
+	v, err := client.Simulate(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: args}, c.N1)
 	if err != nil {
 		return err
 	}
@@ -212,6 +287,10 @@ type proposeCmd struct {
 
 // Run proposes a command and waits for it to settle. Status 0 unless it was denied, refused or diverged.
 func (c *proposeCmd) Run(a *app) error {
+	args, err := c.arguments()
+	if err != nil {
+		return err
+	}
 	client, _, err := c.client()
 	if err != nil {
 		return err
@@ -220,7 +299,7 @@ func (c *proposeCmd) Run(a *app) error {
 	if c.Key == "" {
 		c.Key = "cli-" + strings.ToLower(rand.Text())
 	}
-	cmd, err := client.Propose(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: json.RawMessage(c.Args), IdempotencyKey: c.Key, Reason: c.Reason})
+	cmd, err := client.Propose(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: args, IdempotencyKey: c.Key, Reason: c.Reason})
 	if err != nil {
 		return err
 	}
@@ -445,7 +524,7 @@ func (c *devicesCmd) Run(a *app) error {
 
 type bundleCmd struct {
 	asking
-	IDs []vaultmesh.CommandID `arg:"" help:"Commands."`
+	IDs []vaultmesh.CommandID `arg:"" name:"command" help:"Commands."`
 	Out string                `help:"File." required:"" type:"path"`
 }
 

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/term"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/demo"
@@ -29,14 +34,18 @@ func (c *demoCmd) Run(a *app) error {
 		return vaultmesh.Errorf(vaultmesh.Invalid, "demo", c.Out, "not a path").Because(err)
 	}
 	r, err := demo.Tell(a.ctx, bin, dir, progress)
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.errOut, "\nvaultmesh: interrupted; every process of the demo was stopped")
+		return status(130)
+	}
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		_, err = fmt.Fprintln(a.out, r.JSON())
 	} else {
-		if err = r.Table(a.out); err == nil && r.OK {
-			_, err = fmt.Fprintf(a.out, "\nVerify it yourself, with nothing but these two files:\n  %s verify %s --trust %s\n", bin, r.Bundle, r.Trust)
+		if err = r.Table(a.out, columns(a.out)); err == nil && r.OK {
+			_, err = fmt.Fprintf(a.out, "\nVerify it yourself, with nothing but these two files:\n\n  %s verify %s \\\n    --trust %s\n", nearer(bin), nearer(r.Bundle), nearer(r.Trust))
 		}
 	}
 	if err != nil {
@@ -47,4 +56,26 @@ func (c *demoCmd) Run(a *app) error {
 		return status(exitNo)
 	}
 	return nil
+}
+
+// columns is the width of the terminal behind w, else 100.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 100
+}
+
+// nearer writes a path relative to the working folder where that is shorter.
+func nearer(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+		return rel
+	}
+	return path
 }

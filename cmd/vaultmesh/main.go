@@ -32,6 +32,7 @@ type cli struct {
 	Run   runCmd   `cmd:"" help:"Run a dev node with a simulated grid and a time-stamp authority until Ctrl-C."`
 	Serve serveCmd `cmd:"" help:"Run a node from a configuration file."`
 
+	Status   statusCmd   `cmd:"" help:"Is the node ready, is the domain halted, what waits for a person?" group:"Ask a node:"`
 	Twins    twinsCmd    `cmd:"" help:"List the twins." group:"Ask a node:"`
 	Twin     twinCmd     `cmd:"" help:"Show one twin." group:"Ask a node:"`
 	History  historyCmd  `cmd:"" help:"Show one value over time." group:"Ask a node:"`

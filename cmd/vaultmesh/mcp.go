@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"vaultmesh.org/vaultmesh"
 	httpapi "vaultmesh.org/vaultmesh/api/http"
@@ -25,7 +26,16 @@ func (c *mcpCmd) Run(a *app) error {
 	defer own.stop()
 	b := node.NewBridge(func(ctx context.Context) (*httpapi.Client, *receipt.Trust, error) { return c.connect(ctx, own) })
 	defer b.Close()
-	s, err := mcpapi.NewServer(mcpapi.Options{Backend: b, Version: node.Version, Log: a.log})
+	if c.As != "" {
+		if _, err := node.LoadCredential(c.As); err != nil {
+			return err // now, where a person sees it
+		}
+	}
+	docs, err := node.CommandDocs()
+	if err != nil {
+		return err
+	}
+	s, err := mcpapi.NewServer(mcpapi.Options{Backend: b, Version: node.Version, Commands: docs, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -61,10 +71,17 @@ type ownWorld struct {
 func (o *ownWorld) credential(ctx context.Context) (string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	dir := node.DefaultDevData()
+	dir, err := node.DefaultDevData()
+	if err != nil {
+		return "", err
+	}
 	path := node.CredentialPath(filepath.Join(dir, "data"), node.DevAgent)
-	if o.w != nil || answers(ctx, path) {
+	if answers(ctx, path) {
 		return path, nil
+	}
+	if o.w != nil {
+		o.w.Stop() // it ended, or its node did
+		o.w = nil
 	}
 	bin, err := os.Executable()
 	if err != nil {
@@ -73,14 +90,40 @@ func (o *ownWorld) credential(ctx context.Context) (string, error) {
 	o.a.log.Info("starting a dev node", "dir", dir)
 	// The world outlives the call that starts it.
 	w, err := demo.Start(context.WithoutCancel(ctx), demo.Options{Bin: bin, Dir: dir, Data: filepath.Join(dir, "data")})
+	if vaultmesh.KindOf(err) == vaultmesh.Conflict { // somebody else is starting it
+		return path, awaitAnswer(ctx, path)
+	}
 	if err != nil {
-		if answers(ctx, path) { // somebody else was faster
-			return path, nil
-		}
 		return "", err
 	}
 	o.w = w
-	return path, nil
+	cred, err := node.LoadCredential(path)
+	if err != nil {
+		return "", err
+	}
+	client, err := cred.Client()
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	// A proposal on a grid that was not measured yet would be denied for good.
+	return path, w.Measured(ctx, client)
+}
+
+// awaitAnswer waits for a node that another process is starting.
+func awaitAnswer(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for !answers(ctx, path) {
+		select {
+		case <-ctx.Done():
+			return vaultmesh.Errorf(vaultmesh.Unavailable, "mcp", "", "another process is starting the dev node, and it does not answer").WithFix("retry; if it stays so, stop that process")
+		case <-t.C:
+		}
+	}
+	return nil
 }
 
 // answers reports whether the credential's node runs.

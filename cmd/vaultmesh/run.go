@@ -28,7 +28,9 @@ func (c *runCmd) Run(a *app) error {
 		return vaultmesh.Errorf(vaultmesh.Internal, "run", "", "this program cannot find itself").Because(err)
 	}
 	if c.Dir == "" {
-		c.Dir = node.DefaultDevData()
+		if c.Dir, err = node.DefaultDevData(); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(a.out, "Starting a node, a time-stamp authority and the %s grid in %s …\n", c.Case, c.Dir)
 	w, err := demo.Start(a.ctx, demo.Options{Bin: bin, Dir: c.Dir, Data: filepath.Join(c.Dir, "data"), Case: c.Case, Step: c.Step, Speed: c.Speed, HTTP: c.HTTP, MQTT: c.MQTT})
@@ -48,7 +50,7 @@ func (c *runCmd) Run(a *app) error {
 			return nil
 		case <-ticker.C:
 			if name := w.Ended(); name != "" {
-				return vaultmesh.Errorf(vaultmesh.Unavailable, "run", "", "a process has ended: %s", name)
+				return vaultmesh.Errorf(vaultmesh.Unavailable, "run", "", "a process has ended: %s", name).WithFix("see the logs in %s", c.Dir)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -12,46 +13,13 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
-	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/node"
 )
-
-type policyCmd struct {
-	Test policyTestCmd `cmd:"" help:"Compile a folder of policy and run its tests."`
-}
-
-type policyTestCmd struct {
-	Dir string `arg:"" optional:"" help:"Folder of .rego and data files; none: the shipped policy." type:"existingdir"`
-}
-
-// Run tests a policy as the node would before it loads it.
-func (c *policyTestCmd) Run(a *app) error {
-	files, name := gate.DefaultPolicy(), "the shipped policy"
-	if c.Dir != "" {
-		var err error
-		if files, err = gate.ReadPolicy(os.DirFS(c.Dir)); err != nil {
-			return err
-		}
-		name = c.Dir
-	}
-	report, err := gate.TestPolicy(a.ctx, files)
-	if err != nil {
-		return err
-	}
-	failed := report.Failed()
-	for _, t := range failed {
-		fmt.Fprintf(a.out, "FAIL %s\n", t.Name)
-	}
-	fmt.Fprintf(a.out, "%s: %d tests, %d failed, digest %s\n", name, len(report.Tests), len(failed), files.Digest())
-	if len(failed) > 0 {
-		return status(exitNo)
-	}
-	return nil
-}
 
 type capabilityCmd struct {
 	Show      capabilityShowCmd      `cmd:"" help:"Show what a credential may do."`
 	Attenuate capabilityAttenuateCmd `cmd:"" help:"Make a narrower credential, offline."`
+	Key       capabilityKeyCmd       `cmd:"" help:"Make a key."`
 	Issue     capabilityIssueCmd     `cmd:"" help:"Issue a credential with the capability root of a data folder."`
 }
 
@@ -71,21 +39,44 @@ func (c *capabilityShowCmd) Run(a *app) error {
 		return err
 	}
 	blocks := t.Blocks()
+	key := cred.PrivateKey().Public().(ed25519.PublicKey)
 	if c.JSON {
-		b, err := json.Marshal(map[string]any{"principal": cred.Principal, "blocks": blocks})
+		b, err := json.Marshal(map[string]any{"principal": cred.Principal, "url": cred.URL, "public_key": []byte(key), "blocks": blocks})
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(a.out, string(b))
 		return err
 	}
-	fmt.Fprintf(a.out, "%s\n", cred)
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "block\tactions\ttwins\tcommands\texpires\tdigest")
+	fmt.Fprintf(a.out, "%s at %s\npublic key %s\n", cred.Principal, cred.URL, base64.StdEncoding.EncodeToString(key))
 	for i, b := range blocks {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", i, orAll(b.Grant.Actions), orAll(b.Grant.Twins), orAll(b.Grant.Commands), b.Grant.Expires.Format(time.RFC3339), b.Digest)
+		fmt.Fprintf(a.out, "\nblock %d  %s\n", i, b.Digest)
+		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+		row := func(name, value string) {
+			if value != "" {
+				fmt.Fprintf(w, "  %s\t%s\n", name, value)
+			}
+		}
+		row("actions", orAll(b.Grant.Actions))
+		row("twins", orAll(b.Grant.Twins))
+		row("commands", orAll(b.Grant.Commands))
+		for name, r := range b.Grant.Args {
+			if text, err := json.Marshal(r); err == nil {
+				row("argument "+name, string(text))
+			}
+		}
+		if b.Grant.MaxUses > 0 {
+			row("uses", fmt.Sprint(b.Grant.MaxUses))
+		}
+		row("roles", strings.Join(b.Grant.Roles, ","))
+		if !b.Grant.Expires.IsZero() {
+			row("expires", b.Grant.Expires.Local().Format(time.RFC3339))
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
 	}
-	return w.Flush()
+	return nil
 }
 
 func orAll(list []string) string {
@@ -141,7 +132,8 @@ func (c *capabilityAttenuateCmd) Run(a *app) error {
 	}
 	out := *cred
 	out.Token, out.Key = narrow.String(), key.Seed()
-	if err := out.Save(c.Out); err != nil {
+	out.KeyFile = ""
+	if err := out.SaveNew(c.Out); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "%s holds a narrower credential of %s\n", c.Out, cred.Principal)
@@ -149,34 +141,45 @@ func (c *capabilityAttenuateCmd) Run(a *app) error {
 }
 
 type capabilityIssueCmd struct {
-	Data      string              `help:"Data folder of the node: its keys/capability.key signs." required:"" type:"existingdir"`
+	Data      string              `help:"Data folder of the node: its keys/capability.key signs; made where the node has not started yet." required:"" type:"path"`
 	Domain    vaultmesh.Domain    `help:"Domain of the node." required:""`
 	Principal vaultmesh.Principal `help:"To whom: agent:NAME, operator:NAME." required:""`
 	URL       string              `help:"Where the node answers." required:"" placeholder:"https://HOST:PORT"`
 	CA        string              `help:"PEM file of the CA of the node's certificate; none: the system's." type:"existingfile"`
 	Out       string              `help:"New credential file." required:"" type:"path"`
 	Actions   []string            `help:"Actions: read, simulate, command, approve, halt, admin." default:"read,simulate,command"`
+	Holder    string              `help:"Public key of the holder, in base64; default: a new key, which the credential holds." placeholder:"BASE64"`
+	KeyFile   string              `help:"With --holder: name of the key's file, beside the credential." default:"key"`
 	Twins     []string            `help:"Twins; * stands for any text." default:"*"`
 	Commands  []string            `help:"Commands; * stands for any text." default:"*"`
 	Roles     []string            `help:"Roles that the policy reads."`
 	For       time.Duration       `help:"How long it holds." default:"24h"`
 }
 
-// Run makes a key and a token for it. The node need not run: whoever holds the root's key can issue, so keep that key
-// offline where agents are.
+// Run makes a token, and unless --holder names somebody else's key, a key for it. The node need not run: whoever has
+// the root's key can issue, so keep that key offline where agents are.
 func (c *capabilityIssueCmd) Run(a *app) error {
-	pub, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return err
+	if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" {
+		return vaultmesh.Errorf(vaultmesh.Invalid, "capability.issue", c.URL, "not an https address").WithFix("write https://HOST:PORT")
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	g := capability.Grant{Actions: c.Actions, Twins: c.Twins, Commands: c.Commands, Roles: c.Roles, NotBefore: now.Add(-time.Minute), Expires: now.Add(c.For),
 		Audience: []vaultmesh.Domain{c.Domain}}
-	token, err := node.IssueCapability(c.Data, c.Principal, pub, g)
-	if err != nil {
-		return err
+	cred := node.Credential{Principal: c.Principal, Domain: c.Domain, URL: c.URL}
+	var holder ed25519.PublicKey
+	if c.Holder != "" {
+		b, err := base64.StdEncoding.DecodeString(c.Holder)
+		if err != nil || len(b) != ed25519.PublicKeySize {
+			return vaultmesh.Errorf(vaultmesh.Invalid, "capability.issue", "holder", "want the 32 bytes of an ed25519 public key in base64").WithFix("make a key with `vaultmesh capability key FILE`, which prints it")
+		}
+		holder, cred.KeyFile = b, c.KeyFile
+	} else {
+		pub, key, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			return err
+		}
+		holder, cred.Key = pub, key.Seed()
 	}
-	cred := node.Credential{Principal: c.Principal, Domain: c.Domain, Token: token.String(), Key: key.Seed(), URL: c.URL}
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
@@ -184,9 +187,34 @@ func (c *capabilityIssueCmd) Run(a *app) error {
 		}
 		cred.CA = string(pem)
 	}
-	if err := cred.Save(c.Out); err != nil {
+	token, err := node.IssueCapability(c.Data, c.Domain, c.Principal, holder, g)
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s: a credential of %s until %s\n  public key, for gate.operators: %s\n", c.Out, c.Principal, g.Expires.Format(time.RFC3339), base64.StdEncoding.EncodeToString(pub))
+	cred.Token = token.String()
+	if err := cred.SaveNew(c.Out); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s: a credential of %s until %s\n", c.Out, c.Principal, g.Expires.Local().Format(time.RFC3339))
+	if cred.KeyFile != "" {
+		fmt.Fprintf(a.out, "  it holds no key: put it beside %s\n", cred.KeyFile)
+	}
+	if strings.HasPrefix(string(c.Principal), "operator:") {
+		fmt.Fprintf(a.out, "  to approve, enrol the key in gate.operators: %s\n", base64.StdEncoding.EncodeToString(holder))
+	}
+	return nil
+}
+
+type capabilityKeyCmd struct {
+	File string `arg:"" help:"New key file." type:"path"`
+}
+
+// Run makes a key on the machine of whoever will use it, and prints what may leave that machine.
+func (c *capabilityKeyCmd) Run(a *app) error {
+	pub, err := node.NewKeyFile(c.File)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s: keep it; the public key is\n%s\n", c.File, base64.StdEncoding.EncodeToString(pub))
 	return err
 }
