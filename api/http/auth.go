@@ -94,6 +94,9 @@ func (a *authenticator) possession(r *http.Request, body []byte, who *control.Ca
 // read another.
 func single(r *http.Request, header, fix string) (string, error) {
 	values := r.Header.Values(header)
+	if len(values) == 0 {
+		return "", vaultmesh.Errorf(vaultmesh.Denied, "authenticate", header, "the header is missing").WithFix("%s", fix)
+	}
 	if len(values) != 1 || values[0] == "" {
 		return "", vaultmesh.Errorf(vaultmesh.Denied, "authenticate", header, "the header is there %d times, want one", len(values)).WithFix("%s", fix)
 	}

@@ -130,7 +130,7 @@ func TestClientRoundTrip(t *testing.T) {
 		t.Error(string(b))
 	}
 	_, err = c.Twin(ctx, "bus-99")
-	wantError(t, err, vaultmesh.NotFound, "twin bus-99: there is no such twin", "GET /v1/twins lists them")
+	wantError(t, err, vaultmesh.NotFound, "twin bus-99: there is no such twin", "list the twins to see their identifiers")
 }
 
 func TestClientConfig(t *testing.T) {

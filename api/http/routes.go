@@ -38,7 +38,7 @@ var table = []route{
 	{"GET", "/readyz", byAnyone, false, (*Server).getReady},
 	{"GET", "/metrics", byMetrics, false, (*Server).getMetrics},
 
-	{"GET", "/v1/openapi.yaml", byToken, false, (*Server).getOpenAPI},
+	{"GET", "/v1/openapi.yaml", byAnyone, false, (*Server).getOpenAPI},
 	{"GET", "/v1/twins", byToken, false, (*Server).getTwins},
 	{"GET", "/v1/twins/{id}", byToken, false, (*Server).getTwin},
 	{"GET", "/v1/twins/{id}/history", byToken, false, (*Server).getHistory},

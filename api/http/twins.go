@@ -68,7 +68,7 @@ func (s *Server) twin(q *request) (twin.Twin, error) {
 	}
 	t, ok := s.opts.Twins.Get(vaultmesh.TwinID(id))
 	if !ok {
-		return twin.Twin{}, vaultmesh.Errorf(vaultmesh.NotFound, "twin", id, "there is no such twin").WithFix("GET /v1/twins lists them")
+		return twin.Twin{}, vaultmesh.Errorf(vaultmesh.NotFound, "twin", id, "there is no such twin").WithFix("list the twins to see their identifiers")
 	}
 	return t, nil
 }
