@@ -72,16 +72,38 @@ func (r *readiness) ready(ctx context.Context) error {
 // twins answers what the faces ask of the state.
 type twins struct{ n *Node }
 
-func (t twins) Get(id vaultmesh.TwinID) (twin.Twin, bool) { return t.n.twins.Get(id) }
-
-func (t twins) Each(after vaultmesh.TwinID, fn func(twin.Twin) bool) {
-	t.n.twins.Snapshot().Each(func(x twin.Twin) bool { return x.ID <= after || fn(x) })
+func (t twins) Get(id vaultmesh.TwinID) (twin.Twin, bool) {
+	x, ok := t.n.twins.Get(id)
+	t.n.settle()
+	return x, ok
 }
 
-func (t twins) History(_ context.Context, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error) {
+func (t twins) Each(after vaultmesh.TwinID, fn func(twin.Twin) bool) {
+	s := t.n.twins.Snapshot()
+	t.n.settle()
+	s.Each(func(x twin.Twin) bool { return x.ID <= after || fn(x) })
+}
+
+func (t twins) History(ctx context.Context, id vaultmesh.TwinID, name string, from, to time.Time, limit int) ([]twin.Point, error) {
 	s := t.n.journal.Snapshot()
 	defer s.Close()
-	return t.n.twins.History(s, id, name, from, to, limit)
+	points, err := t.n.twins.History(s, id, name, from, to, limit)
+	if err != nil {
+		return nil, err
+	}
+	return points, t.n.journal.Settle(ctx)
+}
+
+// settleWithin bounds how long a reader waits for the disk; a node whose disk takes longer is not ready anyway.
+const settleWithin = 5 * time.Second
+
+// settle waits until what was just read is durable, so that nobody is shown what a crash would undo.
+func (n *Node) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
+	defer cancel()
+	if err := n.journal.Settle(ctx); err != nil {
+		n.l.Warn("the disk is slow: a reader saw what is not durable yet", "error", err)
+	}
 }
 
 // devices answers what the faces ask of the broker.

@@ -24,8 +24,8 @@ type local struct {
 
 func (l local) Twins(_ context.Context, _ control.Caller, f mcpapi.TwinFilter) (mcpapi.TwinPage, error) {
 	var page mcpapi.TwinPage
-	l.n.twins.Snapshot().Each(func(t twin.Twin) bool {
-		if t.ID <= f.After || !strings.HasPrefix(string(t.ID), f.Prefix) || f.Device != "" && t.Device != f.Device || f.Model != "" && !l.n.models.IsA(t.Model, f.Model) {
+	twins{l.n}.Each(f.After, func(t twin.Twin) bool {
+		if !strings.HasPrefix(string(t.ID), f.Prefix) || f.Device != "" && t.Device != f.Device || f.Model != "" && !l.n.models.IsA(t.Model, f.Model) {
 			return true
 		}
 		if len(page.Twins) == f.Limit {
@@ -39,7 +39,7 @@ func (l local) Twins(_ context.Context, _ control.Caller, f mcpapi.TwinFilter) (
 }
 
 func (l local) Twin(_ context.Context, _ control.Caller, id vaultmesh.TwinID) (twin.Twin, error) {
-	t, ok := l.n.twins.Get(id)
+	t, ok := twins{l.n}.Get(id)
 	if !ok {
 		return twin.Twin{}, vaultmesh.Errorf(vaultmesh.NotFound, "twin", string(id), "there is no such twin").WithFix("list the twins to see their identifiers")
 	}
