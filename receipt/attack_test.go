@@ -25,7 +25,7 @@ func failsIn(t *testing.T, bundle []byte, trust *Trust, family string) {
 		}
 	}
 	var tree strings.Builder
-	if err := r.Tree(&tree, false); err != nil {
+	if err := r.Tree(&tree, false, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Fatalf("refused, but not by %s:\n%s", family, tree.String())

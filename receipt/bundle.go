@@ -160,6 +160,9 @@ func DecodeBundle(data []byte) (*Bundle, error) {
 	}
 	r.literal(`]}`)
 	r.end()
+	if r.err != nil && r.cut {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bundle", "", "the file ends in the middle, after %d bytes", len(data)).WithFix("fetch it again, and compare the sizes")
+	}
 	if r.err != nil {
 		return nil, vaultmesh.Wrap(r.err, "bundle", "")
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -116,6 +117,7 @@ type reader struct {
 	data []byte
 	pos  int
 	err  error
+	cut  bool // the error is that the document ends before it is complete
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -127,6 +129,7 @@ func (r *reader) fail(format string, args ...any) {
 func (r *reader) literal(s string) {
 	if r.err == nil {
 		if len(r.data)-r.pos < len(s) || string(r.data[r.pos:r.pos+len(s)]) != s {
+			r.cut = strings.HasPrefix(s, string(r.data[r.pos:min(len(r.data), r.pos+len(s))]))
 			r.fail("want %s", s)
 			return
 		}
@@ -145,6 +148,7 @@ func (r *reader) until(c byte) []byte {
 	}
 	n := bytes.IndexByte(r.data[r.pos:], c)
 	if n < 0 {
+		r.cut = true
 		r.fail("want %q", c)
 		return nil
 	}
@@ -174,11 +178,17 @@ func (r *reader) json() []byte {
 
 // text reads a JSON string.
 func (r *reader) text() string {
+	if r.err != nil {
+		return ""
+	}
 	if !r.peek('"') {
+		r.cut = r.pos == len(r.data)
 		r.fail("want a string")
+		return ""
 	}
 	b := r.json()
 	if r.err != nil {
+		r.cut = bytes.IndexByte(r.data[r.pos+1:], '"') < 0
 		return ""
 	}
 	out := make([]byte, 0, len(b))

@@ -2,8 +2,10 @@ package receipt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/transparency-dev/formats/log"
 	"github.com/transparency-dev/formats/proof"
@@ -20,10 +22,16 @@ var families = []string{
 	"command.transitions", "command.binding", "policy.accepted", "approval.signature", "capability.chain", "timestamp.rfc3161", "telemetry.proof",
 }
 
-const notJudged = "not judged: an earlier check does not hold"
+// What details say of checks that are told apart in the summary.
+const (
+	unjudged   = "not judged" // begins the detail of every check that could not be made
+	notJudged  = unjudged + ": an earlier check does not hold"
+	noApproval = "no approval was asked for"
+)
 
 // Verify judges a bundle with the keys that t pins and nothing else: no network, no clock, no key from the bundle. The
-// report lists every check; one that could not be made counts as not holding and says why.
+// report lists every check; one that could not be made counts as not holding and says why. It tells of a command only
+// what was verified.
 func Verify(bundle []byte, t *Trust) Report {
 	j := &judge{trust: t, entries: map[vaultmesh.LogIndex]*entry{}}
 	j.run(bundle)
@@ -36,16 +44,24 @@ type judge struct {
 	trust  *Trust
 	pins   *pins
 	bundle *Bundle
-	checks []Check
+	checks []finding
+	about  *life // the command that is being judged; nil for what concerns the bundle as a whole
 
 	byType     map[string][]Part
 	checkpoint log.Checkpoint
-	noted      bool // the checkpoint is signed by the pinned log
+	noted      bool      // the checkpoint is signed by the pinned log
+	stamped    time.Time // the earliest proved time-stamp of the checkpoint; zero where there is none
 	entries    map[vaultmesh.LogIndex]*entry
 	order      []*entry                                // by log index
 	commands   []*life                                 // by subject
 	messages   map[string]MessageProof                 // verified, by part name
 	revoked    map[vaultmesh.Digest]vaultmesh.LogIndex // capability blocks, with the first receipt that revokes each
+}
+
+// finding is a check with the command that it is about.
+type finding struct {
+	Check
+	about *life
 }
 
 // entry is a receipt with its place.
@@ -61,7 +77,7 @@ func (j *judge) pass(name, format string, args ...any) { j.add(name, true, forma
 func (j *judge) fail(name, format string, args ...any) { j.add(name, false, format, args...) }
 
 func (j *judge) add(name string, ok bool, format string, args ...any) {
-	j.checks = append(j.checks, Check{Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)})
+	j.checks = append(j.checks, finding{Check{Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)}, j.about})
 }
 
 // settle passes or fails by err; detail says what was compared.
@@ -123,7 +139,7 @@ func (j *judge) report() Report {
 		n := len(r.Checks)
 		for _, c := range j.checks {
 			if familyOf(c.Name) == family {
-				r.Checks = append(r.Checks, c)
+				r.Checks = append(r.Checks, c.Check)
 			}
 		}
 		if len(r.Checks) == n {
@@ -133,6 +149,11 @@ func (j *judge) report() Report {
 			r.OK = r.OK && c.OK
 		}
 	}
+	r.Commands = j.statements()
+	if j.noted {
+		r.LogSize = j.checkpoint.Size
+	}
+	r.Stamped = j.stamped
 	return r
 }
 
@@ -201,7 +222,7 @@ func (j *judge) receipts() {
 		j.inclusion(e, proofs[name])
 		delete(proofs, name)
 	}
-	for name := range proofs {
+	for _, name := range slices.Sorted(maps.Keys(proofs)) {
 		j.fail("receipt.inclusion["+name+"]", "a proof without its receipt")
 	}
 	slices.SortFunc(j.order, func(a, b *entry) int {
@@ -237,7 +258,7 @@ func (j *judge) inclusion(e *entry, data []byte) {
 	case data == nil:
 		j.fail(name, "the bundle has no inclusion proof for it")
 	case !j.noted:
-		j.fail(name, "not judged: there is no trusted checkpoint")
+		j.fail(name, unjudged+": there is no trusted checkpoint")
 	case err != nil:
 		j.fail(name, "%v", err)
 	case string(p.Marshal()) != string(data) || p.ExtraData != nil:
@@ -268,8 +289,10 @@ func (j *judge) chains() {
 		subjects = append(subjects, s)
 	}
 	slices.Sort(subjects)
+	defer func() { j.about = nil }()
 	for _, subject := range subjects {
 		name, chain := "subject.chain["+subject+"]", bySubject[subject]
+		j.about = nil
 		if err := chainError(chain); err != nil {
 			j.fail(name, "%v", err)
 			continue
@@ -279,7 +302,7 @@ func (j *judge) chains() {
 		switch {
 		case isCommand:
 			l := &life{chain: chain}
-			j.commands = append(j.commands, l)
+			j.commands, j.about = append(j.commands, l), l
 			if next, _ := NextCommandStates(l.last()); len(next) > 0 {
 				j.fail(name, "the history ends in state %q, after which something must follow: the end is missing", l.last())
 				continue

@@ -2,6 +2,7 @@ package receipt
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"vaultmesh.org/vaultmesh"
@@ -34,10 +35,10 @@ func (j *judge) approvals() *approvalJudge {
 
 // finish refuses challenges that no command of the bundle asked for.
 func (a *approvalJudge) finish() {
-	for d := range a.challenges {
-		if !a.used[d] {
-			a.fail("approval.signature", "no command of the bundle asks for the challenge %s", d)
-		}
+	unused := slices.DeleteFunc(slices.Collect(maps.Keys(a.challenges)), func(d vaultmesh.Digest) bool { return a.used[d] })
+	slices.SortFunc(unused, func(x, y vaultmesh.Digest) int { return bytes.Compare(x[:], y[:]) })
+	for _, d := range unused {
+		a.fail("approval.signature", "no command of the bundle asks for the challenge %s", d)
 	}
 	if a.asked == 0 && len(a.challenges) == 0 {
 		a.pass("approval.signature", "no command of the bundle asked for approval")
@@ -76,7 +77,7 @@ func (a *approvalJudge) matchChallenge(l *life) (Challenge, error) {
 func (a *approvalJudge) command(l *life) {
 	name := l.name("approval.signature")
 	if len(l.awaiting) == 0 {
-		a.pass(name, "no approval was asked for")
+		a.pass(name, noApproval)
 		return
 	}
 	a.asked++

@@ -20,6 +20,7 @@ type life struct {
 	dispatched *DispatchedBody
 	observed   *ObservedBody
 	at         map[string]*entry // the last receipt of each state
+	judged     bool              // every check about it was made
 }
 
 func (l *life) last() string {
@@ -38,6 +39,7 @@ func (j *judge) judgeCommands() {
 	j.revocations()
 	a := j.approvals()
 	for _, l := range j.commands {
+		j.about = l
 		if !j.settle(l.name("command.transitions"), l.transitions(), "%d steps, each allowed after the one before, from proposed to %s", len(l.chain), l.last()) {
 			j.skip(l, "command.binding", "policy.accepted", "approval.signature", "capability.chain")
 			continue
@@ -52,7 +54,9 @@ func (j *judge) judgeCommands() {
 		a.command(l)
 		j.capability(l)
 		j.observation(l)
+		l.judged = true
 	}
+	j.about = nil
 	if len(j.commands) == 0 {
 		for _, family := range []string{"command.transitions", "command.binding", "policy.accepted", "capability.chain"} {
 			j.pass(family, "the bundle holds no command")

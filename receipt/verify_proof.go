@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,6 +40,9 @@ func (j *judge) timestamps() {
 		ts, err := VerifyTimestamp(p.Data, digest, j.pins.tsa)
 		if err == nil {
 			err = j.noneLater(ts)
+		}
+		if at := utc(ts.Time); err == nil && (j.stamped.IsZero() || at.Before(j.stamped)) {
+			j.stamped = at
 		}
 		j.settle(name, err, "%s stamped sha256 of the checkpoint at %s; its chain leads to a pinned root and was valid then; no receipt claims to be later", ts.Signer, ts.Time.Format(time.RFC3339))
 	}
@@ -92,7 +96,8 @@ func (j *judge) observation(l *life) {
 		return
 	}
 	name := l.name("telemetry.proof")
-	for property, want := range l.assessed.Expect {
+	for _, property := range slices.Sorted(maps.Keys(l.assessed.Expect)) {
+		want := l.assessed.Expect[property]
 		if o, ok := l.observed.Observed[property]; !ok || o.Expected == nil || *o.Expected != want {
 			j.fail(name, "the assessment expects %s = %v, the aligned receipt does not say what became of it", property, want)
 			return
@@ -106,8 +111,8 @@ func (j *judge) observation(l *life) {
 		j.pass(name, "the assessment expects no value: aligned by the acknowledgement of %s alone", l.dispatched.Device)
 		return
 	}
-	for property, o := range l.observed.Observed {
-		if err := j.observed(l, property, o); err != nil {
+	for _, property := range slices.Sorted(maps.Keys(l.observed.Observed)) {
+		if err := j.observed(l, property, l.observed.Observed[property]); err != nil {
 			j.fail(name, "%s: %v", property, err)
 			return
 		}
@@ -115,12 +120,24 @@ func (j *judge) observation(l *life) {
 	j.pass(name, "%d observed values are in proved messages of %s about %s, logged after the dispatch", len(l.observed.Observed), l.dispatched.Device, l.proposed.Twin)
 }
 
-func (j *judge) observed(l *life, property string, o Observation) error {
-	const op = "telemetry.proof"
-	if o.Batch == nil || o.Position < 0 {
-		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the receipt does not name the message that reported it")
+// named reports whether the observation says which message proves it.
+func (o Observation) named() bool { return o.Batch != nil && o.Position >= 0 }
+
+// message returns the proved message that an observation names.
+func (j *judge) message(o Observation) (MessageProof, bool) {
+	if !o.named() {
+		return MessageProof{}, false
 	}
 	m, ok := j.messages[MessagePart(MessageProof{Batch: *o.Batch, Index: uint64(o.Position)}).Name]
+	return m, ok
+}
+
+func (j *judge) observed(l *life, property string, o Observation) error {
+	const op = "telemetry.proof"
+	if !o.named() {
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the receipt does not name the message that reported it")
+	}
+	m, ok := j.message(o)
 	if !ok {
 		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the bundle does not prove message %d of the batch at %d", o.Position, *o.Batch)
 	}

@@ -11,7 +11,7 @@ func TestVerifyHonestBundle(t *testing.T) {
 	bundle := s.export()
 	r := Verify(bundle, trust(t, s))
 	var tree strings.Builder
-	if err := r.Tree(&tree, true); err != nil {
+	if err := r.Tree(&tree, true, 0); err != nil {
 		t.Fatal(err)
 	}
 	if !r.OK {

@@ -29,13 +29,14 @@ import (
 type story struct {
 	t       *testing.T
 	domain  vaultmesh.Domain
-	key     testKey                     // signs receipts and the manifest
-	body    func(kind string, body any) // edits a body before it is encoded
-	draft   func(d *Draft)              // edits a draft before it is encoded
-	skip    func(kind string) bool      // leaves a receipt out of the log
-	parts   func(parts []Part) []Part   // edits the export before its manifest is signed
-	stamped func(note []byte) []byte    // what the authority is asked to stamp
-	approve []string                    // who approves
+	key     testKey                      // signs receipts and the manifest
+	body    func(kind string, body any)  // edits a body before it is encoded
+	draft   func(d *Draft)               // edits a draft before it is encoded
+	skip    func(kind string) bool       // leaves a receipt out of the log
+	parts   func(parts []Part) []Part    // edits the export before its manifest is signed
+	stamped func(note []byte) []byte     // what the authority is asked to stamp
+	approve []string                     // who approves
+	more    func(block vaultmesh.Digest) // tells further commands under the same capability
 
 	envelopes [][]byte
 	leaves    []vaultmesh.Digest
@@ -156,6 +157,9 @@ func (s *story) export() []byte {
 	expected := 1.025
 	observed := &ObservedBody{CommandRef: commandRef, Observed: map[string]Observation{"tap": {Value: json.RawMessage("1.025"), Expected: &expected, Time: t0.Add(4 * time.Second), Batch: &seen.Index, Position: 3}}, Millis: 1250.5}
 	s.add(CommandAligned, command, "node:dev", 5*time.Second, observed, func(d *Draft) { d.Causes = []Ref{s.at[CommandDispatched], seen} })
+	if s.more != nil {
+		s.more(v.Digest())
+	}
 	return s.seal(challenge, seen, messages)
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,25 +15,22 @@ import (
 )
 
 type verifyCmd struct {
-	Bundle  string `arg:"" help:"Bundle file." type:"path"`
+	Bundle  string `arg:"" help:"Bundle file; - reads standard input." type:"path"`
 	Trust   string `help:"Trust file: the keys that you pin." required:"" type:"path"`
 	JSON    bool   `help:"Print one JSON object."`
-	All     bool   `help:"Print every check, not only families of checks."`
+	All     bool   `help:"Print every check and every command, not only families of checks."`
 	Extract string `help:"Also write the parts to this folder, for other tools." type:"path"`
 }
 
 // Run judges a bundle: status 0 accepted, 1 rejected, 2 the files cannot be used.
 func (c *verifyCmd) Run(a *app) error {
-	text, err := readBounded(c.Trust, receipt.MaxTrust)
+	trust, bundle, err := c.load(a)
 	if err != nil {
-		return err
-	}
-	trust, err := receipt.LoadTrust(text)
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Invalid, "verify", c.Trust, "the trust file cannot be used").Because(err)
-	}
-	bundle, err := readBounded(c.Bundle, receipt.MaxBundle)
-	if err != nil {
+		if c.JSON {
+			if err := printUnusable(a.out, err); err != nil {
+				return err
+			}
+		}
 		return err
 	}
 	r := receipt.Verify(bundle, trust)
@@ -38,11 +38,16 @@ func (c *verifyCmd) Run(a *app) error {
 		if _, err := fmt.Fprintf(a.out, "%s\n", r.JSON()); err != nil {
 			return err
 		}
-	} else if err := r.Tree(a.out, c.All || !r.OK); err != nil {
+	} else if err := r.Tree(a.out, c.All, columns(a.out)); err != nil {
 		return err
 	}
 	if c.Extract != "" {
-		if err := extract(bundle, c.Extract); err != nil {
+		b, err := receipt.DecodeBundle(bundle)
+		if err != nil { // the report says so: the status is that of a rejected bundle
+			fmt.Fprintln(a.errOut, "vaultmesh: nothing is extracted: the parts cannot be told apart")
+			return status(exitNo)
+		}
+		if err := extract(b, c.Extract); err != nil {
 			return err
 		}
 	}
@@ -52,12 +57,52 @@ func (c *verifyCmd) Run(a *app) error {
 	return nil
 }
 
-// extract writes the parts as files. Names of a decoded bundle are local paths.
-func extract(bundle []byte, dir string) error {
-	b, err := receipt.DecodeBundle(bundle)
+// load reads both files. Every error means that there is nothing to judge, or nothing to judge it by.
+func (c *verifyCmd) load(a *app) (*receipt.Trust, []byte, error) {
+	text, err := readBounded(c.Trust, receipt.MaxTrust)
+	if err != nil {
+		return nil, nil, err
+	}
+	trust, err := receipt.LoadTrust(text)
+	if err != nil {
+		return nil, nil, vaultmesh.Errorf(vaultmesh.Invalid, "verify", c.Trust, "the trust file cannot be used").Because(err)
+	}
+	var bundle []byte
+	if c.Bundle == "-" || c.Bundle == "/dev/stdin" {
+		bundle, err = readInput(a.ctx, os.Stdin, receipt.MaxBundle)
+	} else {
+		bundle, err = readBounded(c.Bundle, receipt.MaxBundle)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if start := bytes.TrimLeft(bundle, " \t\r\n"); len(start) == 0 || start[0] != '{' {
+		what := "it does not begin as a JSON object does"
+		if len(start) == 0 {
+			what = "it is empty"
+		}
+		return nil, nil, vaultmesh.Errorf(vaultmesh.Invalid, "verify", c.Bundle, "not a bundle: %s", what).
+			WithFix("name the file that `vaultmesh bundle` wrote, or - for standard input")
+	}
+	return trust, bundle, nil
+}
+
+// printUnusable writes a report without checks, so that a program that asked for JSON always gets it.
+func printUnusable(out io.Writer, cause error) error {
+	line, err := json.Marshal(struct {
+		OK     bool            `json:"ok"`
+		Checks []receipt.Check `json:"checks"`
+		Error  string          `json:"error"`
+	}{Checks: []receipt.Check{}, Error: cause.Error()})
 	if err != nil {
 		return err
 	}
+	_, err = fmt.Fprintf(out, "%s\n", line)
+	return err
+}
+
+// extract writes the parts as files. Names of a decoded bundle are local paths.
+func extract(b *receipt.Bundle, dir string) error {
 	for _, p := range b.Parts {
 		if !filepath.IsLocal(p.Name) {
 			return vaultmesh.Errorf(vaultmesh.Invalid, "verify", p.Name, "not a local name")
@@ -90,12 +135,35 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, unusable("cannot open").Because(err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	return readAll(f, path, limit)
+}
+
+// readInput reads a stream as readBounded reads a file, until ctx ends.
+func readInput(ctx context.Context, in io.Reader, limit int64) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() { // a read of standard input cannot be interrupted: it is left behind only where the process ends anyway
+		data, err := readAll(in, "standard input", limit)
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", "standard input", "interrupted").Because(ctx.Err())
+	}
+}
+
+func readAll(in io.Reader, name string, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
-		return nil, unusable("cannot read").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", name, "cannot read").Because(err)
 	}
 	if int64(len(b)) > limit {
-		return nil, unusable("more than %d bytes", limit)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", name, "more than %d bytes", limit)
 	}
 	return b, nil
 }
