@@ -137,6 +137,9 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 			return nil, err
 		}
 	}
+	if err := n.tiles.Publish(); err != nil {
+		n.l.Warn("cannot publish the log yet", "dir", cfg.Log.Tiles, "error", err)
+	}
 	if err := n.announce(); err != nil {
 		return nil, err
 	}

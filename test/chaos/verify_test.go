@@ -83,7 +83,7 @@ func (s *site) audit() {
 	ctx, cancel := s.context()
 	defer cancel()
 	var text []byte
-	if err := s.agent.Insist(ctx, "GET", "/log/checkpoint", nil, &text); err != nil {
+	if err := s.agent.Insist(ctx, "GET", "/v1/log/checkpoint", nil, &text); err != nil {
 		s.t.Errorf("checkpoint: %v", err)
 		return
 	}
