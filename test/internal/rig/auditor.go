@@ -80,7 +80,7 @@ func (a *Auditor) Checkpoints() int { return len(a.seen) }
 // Consistent has the node prove that every checkpoint seen so far is a prefix of its present one.
 func (a *Auditor) Consistent(ctx context.Context, c *Client) error {
 	var text []byte
-	if err := c.Call(ctx, "GET", "/log/checkpoint", nil, &text); err != nil {
+	if err := c.Call(ctx, "GET", "/v1/log/checkpoint", nil, &text); err != nil {
 		return err
 	}
 	size, err := a.Saw(text)
