@@ -343,6 +343,7 @@ type commandsCmd struct {
 	State control.State    `help:"Only in this state."`
 	Twin  vaultmesh.TwinID `help:"Only on this twin."`
 	Limit int              `help:"At most this many." default:"20"`
+	IDs   bool             `name:"ids" help:"Print the identifiers alone, for scripts."`
 }
 
 // Run lists commands, newest first.
@@ -355,6 +356,12 @@ func (c *commandsCmd) Run(a *app) error {
 	list, err := client.List(a.ctx, control.Filter{State: c.State, Twin: c.Twin, Limit: c.Limit})
 	if err != nil {
 		return err
+	}
+	if c.IDs {
+		for _, x := range list {
+			fmt.Fprintln(a.out, x.ID)
+		}
+		return nil
 	}
 	return c.show(a, list, func(w io.Writer) {
 		fmt.Fprintln(w, "command\tage\tby\ttwin\tcommand\tstate\treason")
