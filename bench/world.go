@@ -19,6 +19,7 @@ import (
 	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/node"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -82,11 +83,11 @@ func newWorld(ctx context.Context, o Options) (_ *world, err error) {
 		}
 	}
 	w.broker, err = device.New(device.Options{TLSAddr: "127.0.0.1:0", TLS: store.ServerTLS(), Journal: w.journal, Log: w.log, Twins: w.twins,
-		Source: source{w.control}, Devices: anyDevice{}, Domain: domain, Actor: "node:bench", Logger: o.Log})
+		Source: node.Source{Control: w.control}, Devices: anyDevice{}, Domain: domain, Actor: "node:bench", Logger: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	w.control.SetDispatcher(dispatcher{w.broker})
+	w.control.SetDispatcher(node.Dispatcher{Broker: w.broker})
 	w.control.Start(context.WithoutCancel(ctx))
 	w.fleet, w.where, err = startFleet(ctx, o, kase, w.broker.TLSAddr(), filepath.Join(dir, "pki"))
 	return w, err
@@ -236,30 +237,3 @@ func (w *world) audit(ctx context.Context, ids []vaultmesh.CommandID) (uint64, e
 	}
 	return n, nil
 }
-
-// source gives the broker the commands of control.
-type source struct{ s *control.Service }
-
-func (x source) Pending(d vaultmesh.DeviceID) ([]device.Outbound, error) {
-	waiting, err := x.s.Pending(d)
-	out := make([]device.Outbound, len(waiting))
-	for i, o := range waiting {
-		out[i] = device.Outbound(o)
-	}
-	return out, err
-}
-
-func (x source) Delivered(ctx context.Context, id vaultmesh.CommandID, at time.Time) error {
-	return x.s.Delivered(ctx, id, at)
-}
-
-func (x source) Respond(ctx context.Context, r device.Response) error {
-	return x.s.Respond(ctx, control.Response(r))
-}
-
-// dispatcher gives control the broker.
-type dispatcher struct{ b *device.Broker }
-
-func (d dispatcher) Dispatch(o control.Outbound) { d.b.Dispatch(device.Outbound(o)) }
-
-func (d dispatcher) Withdraw(o control.Outbound) bool { return d.b.Withdraw(device.Outbound(o)) }

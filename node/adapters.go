@@ -13,11 +13,12 @@ import (
 	"vaultmesh.org/vaultmesh/twin"
 )
 
-// source gives the broker the commands of control.
-type source struct{ s *control.Service }
+// Source gives the broker the commands of control: a [device.Source].
+type Source struct{ Control *control.Service }
 
-func (x source) Pending(d vaultmesh.DeviceID) ([]device.Outbound, error) {
-	waiting, err := x.s.Pending(d)
+// Pending implements [device.Source]; so do the next two methods.
+func (x Source) Pending(d vaultmesh.DeviceID) ([]device.Outbound, error) {
+	waiting, err := x.Control.Pending(d)
 	out := make([]device.Outbound, len(waiting))
 	for i, o := range waiting {
 		out[i] = device.Outbound(o)
@@ -25,20 +26,21 @@ func (x source) Pending(d vaultmesh.DeviceID) ([]device.Outbound, error) {
 	return out, err
 }
 
-func (x source) Delivered(ctx context.Context, id vaultmesh.CommandID, at time.Time) error {
-	return x.s.Delivered(ctx, id, at)
+func (x Source) Delivered(ctx context.Context, id vaultmesh.CommandID, at time.Time) error {
+	return x.Control.Delivered(ctx, id, at)
 }
 
-func (x source) Respond(ctx context.Context, r device.Response) error {
-	return x.s.Respond(ctx, control.Response(r))
+func (x Source) Respond(ctx context.Context, r device.Response) error {
+	return x.Control.Respond(ctx, control.Response(r))
 }
 
-// dispatcher gives control the broker.
-type dispatcher struct{ b *device.Broker }
+// Dispatcher gives control the broker: a [control.Dispatcher].
+type Dispatcher struct{ Broker *device.Broker }
 
-func (d dispatcher) Dispatch(o control.Outbound) { d.b.Dispatch(device.Outbound(o)) }
+// Dispatch implements [control.Dispatcher].
+func (d Dispatcher) Dispatch(o control.Outbound) { d.Broker.Dispatch(device.Outbound(o)) }
 
-func (d dispatcher) Withdraw(o control.Outbound) bool { return d.b.Withdraw(device.Outbound(o)) }
+func (d Dispatcher) Withdraw(o control.Outbound) bool { return d.Broker.Withdraw(device.Outbound(o)) }
 
 // fleet admits the devices that twins name and nobody revoked.
 type fleet struct {

@@ -220,13 +220,13 @@ func (n *Node) revoked(block vaultmesh.Digest) bool { return control.Revoked(n.j
 func (n *Node) openDevices(t *certificates) error {
 	var err error
 	n.broker, err = device.New(device.Options{
-		Domain: n.cfg.Domain, TLSAddr: n.cfg.MQTT.Listen, TLS: t.mqtt, Journal: n.journal, Log: n.log, Twins: n.twins, Source: source{n.control},
+		Domain: n.cfg.Domain, TLSAddr: n.cfg.MQTT.Listen, TLS: t.mqtt, Journal: n.journal, Log: n.log, Twins: n.twins, Source: Source{n.control},
 		Devices: newFleet(n.twins, n.cfg.MQTT.Revoked), Actor: n.actor, Now: n.now, Logger: n.l, MaxConnections: n.cfg.MQTT.MaxDevices,
 	})
 	if err != nil {
 		return err
 	}
-	n.control.SetDispatcher(dispatcher{n.broker})
+	n.control.SetDispatcher(Dispatcher{n.broker})
 	return nil
 }
 
@@ -396,7 +396,7 @@ func (n *Node) registry() *prometheus.Registry {
 }
 
 // Tune sets the collector for a server with a small live heap: far fewer cycles, within a bound that a small machine
-// affords. Evidence: go-sdk's tail latency halves at GOGC 800.
+// affords.
 func Tune() {
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(4 << 30)

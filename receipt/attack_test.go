@@ -287,6 +287,36 @@ func TestRevokedBeforeProposal(t *testing.T) {
 	failsIn(t, s.export(), trust(t, s), "capability.chain")
 }
 
+// A token that is revoked after the proposal must not authorize it; revoked after the authorization, it changes nothing.
+func TestRevokedBeforeAuthorization(t *testing.T) {
+	for kind, holds := range map[string]bool{CommandAwaitingApproval: false, CommandAuthorized: false, CommandDispatched: true} {
+		s := newStory(t)
+		var issued Draft
+		s.draft = func(d *Draft) {
+			switch {
+			case d.Kind == CapabilityIssued:
+				issued = *d
+			case d.Kind == kind && issued.Subject != "":
+				subject := issued.Subject
+				issued.Subject = ""
+				block, err := ReadBody[CapabilityBody](&Receipt{Draft: Draft{Kind: CapabilityIssued, Body: issued.Body}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.add(CapabilityRevoked, subject, "operator:alice", time.Second, &CapabilityBody{Block: block.Block, Reason: "stolen"}, nil)
+			}
+		}
+		bundle := s.export()
+		if holds {
+			if r := Verify(bundle, trust(t, s)); !r.OK {
+				t.Errorf("revoked before %s: %+v", kind, r.Failed())
+			}
+			continue
+		}
+		failsIn(t, bundle, trust(t, s), "capability.chain")
+	}
+}
+
 func TestReusedChallenge(t *testing.T) {
 	s := newStory(t)
 	bundle := s.export()
