@@ -29,10 +29,11 @@ type Options struct {
 	Connections int     // of ingest, 1..4000; default 100
 	Window      int     // unacknowledged messages of each connection of ingest, 1..256; default 16
 	Rate        float64 // telemetry messages a second under the control loop, 1..50,000; default 1000
-	Submitters  int     // of receipts, 1..4096; default 256
+	Submitters  int     // of receipts, 1..4096; default 1024
 
 	Binary    string // the vaultmesh program, for a simulated grid of its own process; empty: in this process
 	Mosquitto string // the peer of ingest; empty: looked up on PATH
+	Tessera   string // the peer of receipts, built from bench/tessera; empty: it is left out
 	Profile   string // folder that gets a CPU profile of each measured section; empty: none
 	Log       *slog.Logger
 }
@@ -102,7 +103,7 @@ func (o *Options) normalise() error {
 		o.Rate = 1000
 	}
 	if o.Submitters == 0 {
-		o.Submitters = 256
+		o.Submitters = 1024
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -5,23 +5,23 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 )
 
 // bareFsync appends 1 KiB and syncs, one after the other: what the disk asks of anybody who wants one record to last.
-func bareFsync(ctx context.Context, dir string, d time.Duration) (*times, time.Duration, error) {
+func bareFsync(ctx context.Context, dir string, d time.Duration) (*pace.Times, time.Duration, error) {
 	f, err := os.Create(filepath.Join(dir, "fsync"))
 	if err != nil {
 		return nil, 0, vaultmesh.Errorf(vaultmesh.Unavailable, "bench.fsync", dir, "cannot create a file").Because(err)
 	}
 	defer f.Close()
 	record := make([]byte, 1024)
-	t, start := &times{}, time.Now()
+	t, start := &pace.Times{}, time.Now()
 	for time.Since(start) < d && ctx.Err() == nil {
 		began := time.Now()
 		if _, err := f.Write(record); err != nil {
@@ -30,7 +30,7 @@ func bareFsync(ctx context.Context, dir string, d time.Duration) (*times, time.D
 		if err := f.Sync(); err != nil {
 			return nil, 0, vaultmesh.Errorf(vaultmesh.Unavailable, "bench.fsync", dir, "cannot sync").Because(err)
 		}
-		t.add(time.Since(began))
+		t.Add(time.Since(began))
 	}
 	return t, time.Since(start), ctx.Err()
 }
@@ -57,12 +57,12 @@ func (quiet) Fatalf(f string, a ...any) {
 }
 
 // barePebble has submitters put records of the given size, each synced before the next: Pebble's own group commit.
-func barePebble(ctx context.Context, dir string, submitters, size int, warmup, d time.Duration) (*times, error) {
+func barePebble(ctx context.Context, dir string, submitters, size int, warmup, d time.Duration) (*pace.Times, error) {
 	db, err := openPebble(dir)
 	if err != nil {
 		return nil, err
 	}
-	t, err := submitFor(ctx, submitters, warmup, d, func(who int) func(n uint64) error {
+	t, err := pace.Closed(ctx, submitters, warmup, d, func(who int) func(n uint64) error {
 		value := make([]byte, size)
 		return func(n uint64) error {
 			key := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, uint32(who)), n)
@@ -73,36 +73,4 @@ func barePebble(ctx context.Context, dir string, submitters, size int, warmup, d
 		err = vaultmesh.Errorf(vaultmesh.Unavailable, "bench.pebble", dir, "cannot close").Because(e)
 	}
 	return t, err
-}
-
-// submitFor calls each submitter's function in a closed loop and returns the times of the calls that ended in the d
-// after warmup. The first error ends it.
-func submitFor(ctx context.Context, submitters int, warmup, d time.Duration, submitter func(who int) func(n uint64) error) (*times, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	total, mu, wg := &times{}, sync.Mutex{}, sync.WaitGroup{}
-	from := time.Now().Add(warmup)
-	until := from.Add(d)
-	for who := range submitters {
-		wg.Go(func() {
-			mine, submit := &times{}, submitter(who)
-			began := time.Now()
-			for n := uint64(0); began.Before(until) && ctx.Err() == nil; n++ {
-				if err := submit(n); err != nil {
-					cancel(err)
-					return
-				}
-				now := time.Now()
-				if now.After(from) && now.Before(until) {
-					mine.add(now.Sub(began))
-				}
-				began = now
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			total.merge(mine)
-		})
-	}
-	wg.Wait()
-	return total, context.Cause(ctx)
 }

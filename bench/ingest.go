@@ -39,8 +39,8 @@ func ingest(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	floor := bare.times.figure("bare mochi, one synced Pebble put for each message", o.For)
-	f := ours.times.figure("", o.For)
+	floor := figureOf(&bare.times, "bare mochi, one synced Pebble put for each message", o.For)
+	f := figureOf(&ours.times, "", o.For)
 	r.Measurement = Measurement{Name: "ingest", P50: f.P50, P99: f.P99, Rate: f.Rate, Floor: &floor, Ratio: over(f.Rate, floor.Rate), RatioOf: "messages a second over bare mochi with Pebble (more is better)",
 		Target: fmt.Sprintf(">= %d/s and ratio >= %g", targetIngest, targetBare), Met: f.Rate >= targetIngest && f.Rate >= targetBare*floor.Rate}
 	r.Compared = fmt.Sprintf("%d connections with %d unacknowledged QoS 1 messages of %d B each, validated, merged, receipted and durable before PUBACK, beside a bare broker that stores each message durably and does nothing else.", o.Connections, o.Window, len(payloadText))
@@ -56,7 +56,7 @@ func ingest(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := peer.times.figure("mosquitto, which keeps nothing", o.For)
+	p := figureOf(&peer.times, "mosquitto, which keeps nothing", o.For)
 	r.Peer = &p
 	r.Counts["peer_acknowledged"] = peer.total()
 	return r, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 )
 
 // patience bounds the wait for one acknowledgement, and for the connection.
@@ -21,8 +22,8 @@ const token = "bench"
 // traffic is what one load brought.
 type traffic struct {
 	publishers []*publisher
-	acked      []uint64 // messages of each publisher that were acknowledged: the first so many
-	times      times    // from the write of a PUBLISH to its PUBACK, of those acknowledged after the warm-up
+	acked      []uint64   // messages of each publisher that were acknowledged: the first so many
+	times      pace.Times //  from the write of a PUBLISH to its PUBACK, of those acknowledged after the warm-up
 }
 
 func (t *traffic) total() (n uint64) {
@@ -63,7 +64,7 @@ func drive(ctx context.Context, addr string, o Options) (*traffic, error) {
 		stop := context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
 		defer stop()
 		wg.Go(func() {
-			mine := &times{}
+			mine := &pace.Times{}
 			acked, err := c.publish(t.publishers[i], o.Window, from, from.Add(o.For), mine)
 			if err != nil {
 				cancel(err)
@@ -71,7 +72,7 @@ func drive(ctx context.Context, addr string, o Options) (*traffic, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			t.acked[i] = acked
-			t.times.merge(mine)
+			t.times.Merge(mine)
 		})
 	}
 	wg.Wait()
@@ -116,7 +117,7 @@ func connect(ctx context.Context, addr, id string) (*conn, error) {
 
 // publish sends messages until the given moment and then collects the acknowledgements that are still due. It returns how
 // many came; they must come in order, as MQTT demands, so those are the first so many.
-func (c *conn) publish(p *publisher, window int, from, until time.Time, t *times) (acked uint64, err error) {
+func (c *conn) publish(p *publisher, window int, from, until time.Time, t *pace.Times) (acked uint64, err error) {
 	const op = "bench.publish"
 	var (
 		sent    uint64
@@ -154,7 +155,7 @@ func (c *conn) publish(p *publisher, window int, from, until time.Time, t *times
 				return acked, vaultmesh.Errorf(vaultmesh.Corrupt, op, string(p.device), "want the PUBACK of message %d, got % x", acked, rest[:4]).Because(errors.New("unexpected packet"))
 			}
 			if now.After(from) && now.Before(until) {
-				t.add(now.Sub(sentAt[acked%uint64(window)]))
+				t.Add(now.Sub(sentAt[acked%uint64(window)]))
 			}
 			acked++
 		}

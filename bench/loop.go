@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/energy/grid"
 )
@@ -33,7 +34,7 @@ type proposer interface {
 // telemetry that shows that the asset did it.
 func loop(ctx context.Context, o Options) (*Result, error) {
 	r := &Result{Counts: map[string]uint64{}}
-	var aligned, decided *times
+	var aligned, decided *pace.Times
 	var floor *Figure
 	err := o.profiled("loop", func() (err error) {
 		aligned, decided, floor, err = governed(ctx, o, r)
@@ -42,7 +43,7 @@ func loop(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, d := aligned.figure("", o.For), decided.figure("", o.For)
+	f, d := figureOf(aligned, "", o.For), figureOf(decided, "", o.For)
 	m := Measurement{Name: "loop", P50: f.P50, P99: f.P99, Rate: f.Rate, Floor: floor, Ratio: over(f.P50, floor.P50), RatioOf: "p50 over the floor's p50 (less is better)"}
 	if o.Rate <= 1000 {
 		m.Target, m.Met = fmt.Sprintf("p50 <= %g, p99 <= %g ms", targetLoop, targetLoopTail), f.P50 <= targetLoop && f.P99 <= targetLoopTail
@@ -57,7 +58,7 @@ func loop(ctx context.Context, o Options) (*Result, error) {
 }
 
 // governed runs the loop and returns the times to aligned and to durably dispatched, and the floor beside them.
-func governed(ctx context.Context, o Options, r *Result) (aligned, decided *times, floor *Figure, err error) {
+func governed(ctx context.Context, o Options, r *Result) (aligned, decided *pace.Times, floor *Figure, err error) {
 	w, err := newWorld(ctx, o)
 	if err != nil {
 		return nil, nil, nil, err
@@ -82,16 +83,16 @@ func governed(ctx context.Context, o Options, r *Result) (aligned, decided *time
 		return nil, nil, nil, err
 	}
 	telemetry := float64(w.broker.Stats().Accepted-before) / time.Since(began).Seconds()
-	r.Counts["proposed"], r.Counts["aligned"], r.Counts["ended_otherwise"] = x.proposed, x.aligned.n, uint64(len(x.otherwise))
+	r.Counts["proposed"], r.Counts["aligned"], r.Counts["ended_otherwise"] = x.proposed, x.aligned.N(), uint64(len(x.otherwise))
 	r.Counts["telemetry_per_second"] = uint64(telemetry)
-	r.Notes = append(r.Notes, fmt.Sprintf("p50 of the way, by the times in the receipts: %.3g ms to dispatched, then %.3g to acknowledged, then %.3g to aligned", x.way[0].p50(), x.way[1].p50(), x.way[2].p50()))
+	r.Notes = append(r.Notes, fmt.Sprintf("p50 of the way, by the times in the receipts: %.3g ms to dispatched, then %.3g to acknowledged, then %.3g to aligned", x.way[0].P50(), x.way[1].P50(), x.way[2].P50()))
 	for state, n := range tally(x.otherwise) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d commands ended as %s", n, state))
 	}
 	if telemetry < 0.9*o.Rate {
 		r.Notes = append(r.Notes, fmt.Sprintf("only %.0f of %g telemetry messages a second came: the fleet passes over a twin that waits for its acknowledgement", telemetry, o.Rate))
 	}
-	if x.aligned.n == 0 {
+	if x.aligned.N() == 0 {
 		return nil, nil, nil, vaultmesh.Errorf(vaultmesh.Conflict, "bench.loop", "", "no command was aligned: %v", x.otherwise)
 	}
 	r.Counts["receipts_checked"], err = w.audit(ctx, x.ids)
@@ -125,8 +126,8 @@ type orders struct {
 	ended            map[vaultmesh.CommandID]outcome // before the proposer had its answer
 	ids              []vaultmesh.CommandID           // of aligned commands
 	proposed         uint64
-	aligned, decided times
-	way              [3]times // of aligned commands, by the node's clock: to dispatched, to acknowledged, to aligned
+	aligned, decided pace.Times
+	way              [3]pace.Times // of aligned commands, by the node's clock: to dispatched, to acknowledged, to aligned
 	otherwise        []string
 	failed           error
 }
@@ -146,7 +147,7 @@ func (x *orders) run(ctx context.Context, d time.Duration, name string) error {
 	var watch, proposals sync.WaitGroup
 	all := make(chan struct{}) // closed when no more commands come
 	watch.Go(func() { x.watch(ctx, all) })
-	err := onSchedule(ctx, commandRate, d, func(i int, due time.Time) {
+	err := pace.OnSchedule(ctx, commandRate, d, func(i int, due time.Time) {
 		n := x.offset
 		x.offset++
 		proposals.Go(func() { x.propose(ctx, n, due, fmt.Sprintf("%s-%d", name, n)) })
@@ -179,7 +180,7 @@ func (x *orders) propose(ctx context.Context, n int, due time.Time, key string) 
 		x.otherwise = append(x.otherwise, "denied: "+c.Reason)
 		return
 	}
-	x.decided.add(now.Sub(due))
+	x.decided.Add(now.Sub(due))
 	x.began[c.ID] = due
 	if o, ok := x.ended[c.ID]; ok {
 		delete(x.ended, c.ID)
@@ -194,13 +195,13 @@ func (x *orders) end(id vaultmesh.CommandID, o outcome) {
 		x.otherwise = append(x.otherwise, string(o.State)+": "+o.Reason)
 		return
 	}
-	x.aligned.add(o.at.Sub(x.began[id]))
+	x.aligned.Add(o.at.Sub(x.began[id]))
 	x.ids = append(x.ids, id)
 	from := x.began[id]
 	for _, step := range o.History {
 		for i, state := range []control.State{control.Dispatched, control.Acknowledged, control.Aligned} {
 			if step.State == state {
-				x.way[i].add(step.Time.Sub(from))
+				x.way[i].Add(step.Time.Sub(from))
 				from = step.Time
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/energy/powerflow"
 )
@@ -92,8 +93,8 @@ func (p *powerCase) setLoads(factor float64) error {
 
 // solveFor solves again and again for d, loads up and down by 1 % in turn, so that no solve starts at its own solution.
 // The setting of the loads counts.
-func (p *powerCase) solveFor(ctx context.Context, d time.Duration, o powerflow.Options) (*times, time.Duration, error) {
-	t, start := &times{}, time.Now()
+func (p *powerCase) solveFor(ctx context.Context, d time.Duration, o powerflow.Options) (*pace.Times, time.Duration, error) {
+	t, start := &pace.Times{}, time.Now()
 	for i := 0; time.Since(start) < d; i++ {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -109,7 +110,7 @@ func (p *powerCase) solveFor(ctx context.Context, d time.Duration, o powerflow.O
 		if err := p.solver.Solve(o, &p.sol); err != nil {
 			return nil, 0, err
 		}
-		t.add(time.Since(began))
+		t.Add(time.Since(began))
 		p.solves++
 	}
 	return t, time.Since(start), p.setLoads(1)
@@ -123,13 +124,13 @@ func (p *powerCase) warm(ctx context.Context, o Options) (Measurement, error) {
 	if err != nil {
 		return Measurement{}, err
 	}
-	floor := flat.figure("the same from a flat start", took)
+	floor := figureOf(flat, "the same from a flat start", took)
 	t, took, err := p.solveFor(ctx, share(o), powerflow.Options{Warm: &p.base})
 	if err != nil {
 		return Measurement{}, err
 	}
-	m := Measurement{Name: p.name + " warm solve", P50: t.p50(), P99: t.p99(), Rate: float64(t.n) / took.Seconds(), Floor: &floor,
-		Ratio: over(t.p50(), floor.P50), RatioOf: "warm p50 over flat-start p50 (less is better)", Target: "<= the flat start", Met: t.p50() <= floor.P50}
+	m := Measurement{Name: p.name + " warm solve", P50: t.P50(), P99: t.P99(), Rate: float64(t.N()) / took.Seconds(), Floor: &floor,
+		Ratio: over(t.P50(), floor.P50), RatioOf: "warm p50 over flat-start p50 (less is better)", Target: "<= the flat start", Met: t.P50() <= floor.P50}
 	if p.name == "ieee118" {
 		m.Peer = &Figure{Name: "lightsim2grid", P50: lightsimSolve, Rate: 1000 / lightsimSolve, Source: lightsimSource}
 		m.Target, m.Met = fmt.Sprintf("p50 <= %g ms", targetSolve), m.P50 <= targetSolve
@@ -157,19 +158,19 @@ func (p *powerCase) contingencies(ctx context.Context, o Options) (Measurement, 
 	if err != nil {
 		return Measurement{}, err
 	}
-	floor := apart.figure("a warm solve of each outage", took)
-	t, start, done := &times{}, time.Now(), 0
+	floor := figureOf(apart, "a warm solve of each outage", took)
+	t, start, done := &pace.Times{}, time.Now(), 0
 	for time.Since(start) < share(o) {
 		began := time.Now()
 		if all, err = p.solver.ContingencyAnalysis(ctx, &p.base, powerflow.ContingencyOptions{Branches: list}, all[:0]); err != nil {
 			return Measurement{}, err
 		}
-		t.add(time.Since(began) / time.Duration(len(list)))
+		t.Add(time.Since(began) / time.Duration(len(list)))
 		done += len(list)
 	}
 	p.outages += uint64(done)
-	m := Measurement{Name: p.name + " contingency", P50: t.p50(), P99: t.p99(), Rate: float64(done) / time.Since(start).Seconds(), Floor: &floor,
-		Ratio: over(t.p50(), floor.P50), RatioOf: "screened outage p50 over p50 of an outage solved by itself (less is better)", Target: "<= by itself", Met: t.p50() <= floor.P50}
+	m := Measurement{Name: p.name + " contingency", P50: t.P50(), P99: t.P99(), Rate: float64(done) / time.Since(start).Seconds(), Floor: &floor,
+		Ratio: over(t.P50(), floor.P50), RatioOf: "screened outage p50 over p50 of an outage solved by itself (less is better)", Target: "<= by itself", Met: t.P50() <= floor.P50}
 	if p.name == "ieee118" {
 		m.Peer = &Figure{Name: "lightsim2grid", P50: lightsimContingency, Rate: 1000 / lightsimContingency, Source: lightsimSource}
 		m.Target, m.Met = fmt.Sprintf("p50 <= %g ms", targetContingency), m.P50 <= targetContingency
@@ -178,8 +179,8 @@ func (p *powerCase) contingencies(ctx context.Context, o Options) (Measurement, 
 }
 
 // outagesApart solves the outages one by one, each with factors of its own.
-func (p *powerCase) outagesApart(ctx context.Context, d time.Duration, list []int) (*times, time.Duration, error) {
-	t, start := &times{}, time.Now()
+func (p *powerCase) outagesApart(ctx context.Context, d time.Duration, list []int) (*pace.Times, time.Duration, error) {
+	t, start := &pace.Times{}, time.Now()
 	for i := 0; time.Since(start) < d; i++ {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -191,7 +192,7 @@ func (p *powerCase) outagesApart(ctx context.Context, d time.Duration, list []in
 		}
 		// An outage without a solution has cost its time as well.
 		_ = p.solver.Solve(powerflow.Options{Warm: &p.base}, &p.sol)
-		t.add(time.Since(began))
+		t.Add(time.Since(began))
 		if err := p.solver.SetBranch(branch, true); err != nil {
 			return nil, 0, err
 		}

@@ -6,12 +6,14 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/receipt"
 )
@@ -34,17 +36,17 @@ func receipts(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	fsync := synced.figure("bare write and fsync of 1 KiB", took)
+	fsync := figureOf(synced, "bare write and fsync of 1 KiB", took)
 	r := &Result{Counts: map[string]uint64{}}
-	size := 0
+	size, sample := 0, filepath.Join(o.Dir, "sample")
 	for _, kind := range []struct {
 		name   string
 		signed bool
 		target float64
 	}{{"signed", true, targetSigned}, {"unsigned", false, targetUnsigned}} {
-		var t *times
+		var t *pace.Times
 		err := o.profiled("receipts-"+kind.name, func() (err error) {
-			t, size, err = closedReceipts(ctx, o, kind.name, kind.signed, r)
+			t, size, err = closedReceipts(ctx, o, kind.name, kind.signed, sample, r)
 			return err
 		})
 		if err != nil {
@@ -58,8 +60,8 @@ func receipts(ctx context.Context, o Options) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		floor := bare.figure(fmt.Sprintf("bare Pebble, synced puts of %d B, as many submitters", size), o.For)
-		f := t.figure("", o.For)
+		floor := figureOf(bare, fmt.Sprintf("bare Pebble, synced puts of %d B, as many submitters", size), o.For)
+		f := figureOf(t, "", o.For)
 		r.Parts = append(r.Parts, Measurement{Name: kind.name + " receipts", P50: f.P50, P99: f.P99, Rate: f.Rate, Floor: &floor, Ratio: over(f.Rate, floor.Rate),
 			RatioOf: "rate over bare Pebble's (more is better)", Target: fmt.Sprintf(">= %d/s", int(kind.target)), Met: f.Rate >= kind.target})
 	}
@@ -67,9 +69,12 @@ func receipts(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := open.figure("", o.For)
+	f := figureOf(open, "", o.For)
 	r.Parts = append(r.Parts, Measurement{Name: fmt.Sprintf("to signed checkpoint at %d/s", openRate), P50: f.P50, P99: f.P99, Rate: f.Rate, Floor: &fsync,
 		Ratio: over(f.P50, fsync.P50), RatioOf: "p50 over bare fsync's p50 (less is better)", Target: fmt.Sprintf("p99 <= %g ms", targetDurable), Met: f.P99 <= targetDurable})
+	if err := r.besideTessera(ctx, o, sample); err != nil {
+		return nil, err
+	}
 	verify, err := verifyBundle(ctx, o, r.Counts)
 	if err != nil {
 		return nil, err
@@ -79,6 +84,21 @@ func receipts(ctx context.Context, o Options) (*Result, error) {
 	r.Name = "receipts"
 	r.Compared = fmt.Sprintf("Receipts of %d B, %d submitters, each durable and under a signed checkpoint before the next, every one signed (headline) or covered by the checkpoint, beside bare Pebble and bare fsync.", size, o.Submitters)
 	return r, nil
+}
+
+// besideTessera adds the peer to the three measurements that r has so far: signed, unsigned, to the checkpoint.
+func (r *Result) besideTessera(ctx context.Context, o Options, sample string) error {
+	peer, err := tessera(ctx, o, sample)
+	if err != nil || peer == nil {
+		return err
+	}
+	for i := range r.Parts[:2] {
+		r.Parts[i].Peer = &Figure{Name: "Tessera POSIX, the same entries, durable and integrated, not yet under a checkpoint", P50: peer.P50, P99: peer.P99, Rate: peer.Rate}
+	}
+	r.Parts[2].Peer = &Figure{Name: "Tessera POSIX, to a published checkpoint", P50: peer.CheckpointP50, P99: peer.CheckpointP99, Rate: openRate}
+	r.Notes = append(r.Notes, fmt.Sprintf("beside Tessera POSIX (%s): %.3g times its rate signed, %.3g times unsigned; to a checkpoint in 1/%.3g of its p50",
+		peer.Settings, r.Parts[0].Rate/peer.Rate, r.Parts[1].Rate/peer.Rate, peer.CheckpointP50/r.Parts[2].P50))
+	return nil
 }
 
 // command is one made-up command whose receipts are written.
@@ -109,8 +129,12 @@ func (t *truth) submitter(ctx context.Context, who int, size *atomic.Int64) func
 			}
 		}
 		d := receipt.Draft{Kind: steps[c.step], Subject: c.subject, Actor: "node:bench", Time: time.Now(), Decision: "bench", Outcome: "done", Body: c.body}
+		prepared, err := t.log.Prepare(d)
+		if err != nil {
+			return err
+		}
 		err = t.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
-			_, _, err := t.log.Append(tx, d)
+			_, _, err := t.log.AppendPrepared(tx, prepared)
 			return err
 		})
 		if err == nil && n == 0 && who == 0 {
@@ -130,7 +154,7 @@ func (t *truth) envelopeSize() int {
 }
 
 // closedReceipts measures the highest rate.
-func closedReceipts(ctx context.Context, o Options, name string, signed bool, r *Result) (*times, int, error) {
+func closedReceipts(ctx context.Context, o Options, name string, signed bool, sample string, r *Result) (*pace.Times, int, error) {
 	dir, err := o.folder("receipts-" + name)
 	if err != nil {
 		return nil, 0, err
@@ -142,7 +166,7 @@ func closedReceipts(ctx context.Context, o Options, name string, signed bool, r 
 	defer t.close()
 	var size atomic.Int64
 	var submitted atomic.Uint64
-	all, err := submitFor(ctx, o.Submitters, o.warmup(), o.For, func(who int) func(uint64) error {
+	all, err := pace.Closed(ctx, o.Submitters, o.warmup(), o.For, func(who int) func(uint64) error {
 		submit := t.submitter(ctx, who, &size)
 		return func(n uint64) error {
 			err := submit(n)
@@ -156,6 +180,9 @@ func closedReceipts(ctx context.Context, o Options, name string, signed bool, r 
 		return nil, 0, err
 	}
 	if signed {
+		if err := t.writeSample(sample); err != nil {
+			return nil, 0, err
+		}
 		r.Notes = append(r.Notes, fmt.Sprintf("one core signs %.0f receipts/s and does nothing else: that is the ceiling of the signed rate", bareSign(t.receipts, o.For/10)))
 	}
 	r.Counts["acknowledged_"+name] = submitted.Load()
@@ -164,7 +191,7 @@ func closedReceipts(ctx context.Context, o Options, name string, signed bool, r 
 }
 
 // openReceipts sends at a fixed rate, whatever the answers do; a time runs from the moment at which the receipt was due.
-func openReceipts(ctx context.Context, o Options, counts map[string]uint64) (*times, error) {
+func openReceipts(ctx context.Context, o Options, counts map[string]uint64) (*pace.Times, error) {
 	dir, err := o.folder("receipts-open")
 	if err != nil {
 		return nil, err
@@ -177,9 +204,9 @@ func openReceipts(ctx context.Context, o Options, counts map[string]uint64) (*ti
 	var size atomic.Int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	all, sent := &times{}, uint64(0)
+	all, sent := &pace.Times{}, uint64(0)
 	var failed error
-	err = onSchedule(ctx, openRate, o.For, func(i int, due time.Time) {
+	err = pace.OnSchedule(ctx, openRate, o.For, func(i int, due time.Time) {
 		sent++
 		wg.Go(func() {
 			err := t.submitter(ctx, i, &size)(0)
@@ -189,7 +216,7 @@ func openReceipts(ctx context.Context, o Options, counts map[string]uint64) (*ti
 			if err != nil && failed == nil {
 				failed = err
 			}
-			all.add(took)
+			all.Add(took)
 		})
 	})
 	wg.Wait()

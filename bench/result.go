@@ -10,6 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
+
+	"vaultmesh.org/vaultmesh/bench/pace"
 )
 
 // Figure is a floor (the least that the work could cost) or a peer (another program that does the same).
@@ -19,6 +22,11 @@ type Figure struct {
 	P99    float64 `json:"p99_ms,omitempty"`
 	Rate   float64 `json:"rate,omitempty"`   // a second
 	Source string  `json:"source,omitempty"` // of a published figure; empty where it was measured in this run
+}
+
+// figureOf names what t holds, done within elapsed.
+func figureOf(t *pace.Times, name string, elapsed time.Duration) Figure {
+	return Figure{Name: name, P50: t.P50(), P99: t.P99(), Rate: t.Rate(elapsed)}
 }
 
 // Measurement is one thing measured. Times are milliseconds, rates are per second.

@@ -12,6 +12,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 	"vaultmesh.org/vaultmesh/device/client"
 )
 
@@ -57,11 +58,11 @@ func roundTrip(ctx context.Context, o Options) (*Figure, error) {
 	}
 	defer f.Close()
 	record := make([]byte, 1024)
-	t := &times{}
+	t := &pace.Times{}
 	d := min(o.For, 2*time.Second)
 	var failed error
 	start := time.Now()
-	err = onSchedule(ctx, askRate, d, func(n int, _ time.Time) {
+	err = pace.OnSchedule(ctx, askRate, d, func(n int, _ time.Time) {
 		began := time.Now()
 		err := ask(ctx, s, n, answered)
 		if err == nil {
@@ -73,7 +74,7 @@ func roundTrip(ctx context.Context, o Options) (*Figure, error) {
 		if err != nil && failed == nil {
 			failed = vaultmesh.Errorf(vaultmesh.Unavailable, op, "echo", "round trip %d failed", n).Because(err)
 		}
-		t.add(time.Since(began))
+		t.Add(time.Since(began))
 	})
 	if err == nil {
 		err = failed
@@ -81,7 +82,7 @@ func roundTrip(ctx context.Context, o Options) (*Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	figure := t.figure("bare MQTT round trip and one fsync, beside the same telemetry", time.Since(start))
+	figure := figureOf(t, "bare MQTT round trip and one fsync, beside the same telemetry", time.Since(start))
 	return &figure, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/bench/pace"
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/receipt"
@@ -37,36 +38,36 @@ func verifyBundle(ctx context.Context, o Options, counts map[string]uint64) (Mea
 	n := uint64(lives * 3)
 	d := min(o.For, 2*time.Second)
 	bare, took := bareVerify(t.receipts, d/2)
-	floor := bare.figure("one bare ed25519 verification of 1 KiB", took)
-	all, start := &times{}, time.Now()
+	floor := figureOf(bare, "one bare ed25519 verification of 1 KiB", took)
+	all, start := &pace.Times{}, time.Now()
 	err = o.profiled("verify", func() error {
 		for time.Since(start) < d && ctx.Err() == nil {
 			began := time.Now()
 			if r := receipt.Verify(bundle, trust); !r.OK {
 				return vaultmesh.Errorf(vaultmesh.Corrupt, "bench.verify", "bundle", "the verifier does not accept it: %v", r.Failed())
 			}
-			all.add(time.Since(began) / time.Duration(n))
+			all.Add(time.Since(began) / time.Duration(n))
 		}
 		return ctx.Err()
 	})
 	if err != nil {
 		return Measurement{}, err
 	}
-	counts["verified"] = all.n * n
-	f := all.figure("", time.Since(start))
+	counts["verified"] = all.N() * n
+	f := figureOf(all, "", time.Since(start))
 	return Measurement{Name: fmt.Sprintf("offline verify, a receipt (of a bundle of %d)", n), P50: f.P50, P99: f.P99, Rate: f.Rate * float64(n), Floor: &floor,
 		Ratio: over(f.P50, floor.P50), RatioOf: "verify p50 over p50 of a bare signature check (less is better)", Target: fmt.Sprintf("p50 <= %g ms", targetVerify), Met: f.P50 <= targetVerify}, nil
 }
 
 // bareVerify checks one signature again and again.
-func bareVerify(key ed25519.PrivateKey, d time.Duration) (*times, time.Duration) {
+func bareVerify(key ed25519.PrivateKey, d time.Duration) (*pace.Times, time.Duration) {
 	message := make([]byte, 1024)
 	sig, pub := ed25519.Sign(key, message), key.Public().(ed25519.PublicKey)
-	t, start := &times{}, time.Now()
+	t, start := &pace.Times{}, time.Now()
 	for time.Since(start) < d {
 		began := time.Now()
 		_ = ed25519.Verify(pub, message, sig)
-		t.add(time.Since(began))
+		t.Add(time.Since(began))
 	}
 	return t, time.Since(start)
 }

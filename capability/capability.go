@@ -32,9 +32,10 @@ const (
 	Approve  Verb = "approve"  // approve or reject a proposed command
 	Halt     Verb = "halt"     // set the domain's stop switch
 	Admin    Verb = "admin"    // issue, revoke, enrol, define
+	Anchor   Verb = "anchor"   // have the log anchored now, which may cost money
 )
 
-var verbs = []Verb{Read, Simulate, Command, Approve, Halt, Admin}
+var verbs = []Verb{Read, Simulate, Command, Approve, Halt, Admin, Anchor}
 
 // Bounds of a grant; a token beyond them is refused whoever signed it.
 const (

@@ -6,6 +6,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/gate"
+	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -24,6 +25,10 @@ type Entry struct {
 	Observe *ObserveEntry `json:"observe,omitempty"`
 	Halt    *HaltEntry    `json:"halt,omitempty"`
 	Revoke  *RevokeEntry  `json:"revoke,omitempty"`
+	Erase   *EraseEntry   `json:"erase,omitempty"`
+
+	// Private is a text of the actor's, encrypted; the entry holds a reference to it in its place.
+	Private *private.Sealed `json:"private,omitempty"`
 }
 
 // ProposeEntry is a proposal with what the gate decided about it.
@@ -59,6 +64,7 @@ type Judgement struct {
 	Need      *gate.Need                 `json:"need,omitempty"`
 	Challenge json.RawMessage            `json:"challenge,omitempty"` // canonical receipt.Challenge
 	Counts    []Count                    `json:"counts,omitempty"`
+	Inputs    json.RawMessage            `json:"inputs,omitempty"` // canonical receipt.Inputs
 	Blocks    []vaultmesh.Digest         `json:"blocks,omitempty"` // of the proposer's capability: one revoked meanwhile denies
 }
 
@@ -125,6 +131,13 @@ type HaltEntry struct {
 type RevokeEntry struct {
 	Block  vaultmesh.Digest `json:"block"`
 	Reason string           `json:"reason"`
+}
+
+// EraseEntry says that the key of a principal's private texts is destroyed. Kept is how many texts the principal had.
+type EraseEntry struct {
+	Principal vaultmesh.Principal `json:"principal"`
+	Kept      uint64              `json:"kept,string"`
+	Reason    string              `json:"reason"`
 }
 
 // Outbound is one authorized command on its way to a device.

@@ -3,10 +3,12 @@ package control_test
 import (
 	"context"
 	"crypto/ed25519"
+	crand "crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain"
+	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -184,7 +187,7 @@ func (w *world) open() {
 	}
 	w.l = lawchain.New(lawchain.Options{Domain: "test", Signer: w.logKey, Verifier: w.logVer, Receipts: testSigner(key("receipts"))})
 	var err error
-	w.j, err = journal.Open(w.dir, journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable, Failpoint: func(point string) {
+	w.j, err = journal.Open(filepath.Join(w.dir, "journal"), journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable, Failpoint: func(point string) {
 		if point != "applied" {
 			return
 		}
@@ -210,7 +213,10 @@ func (w *world) open() {
 		Policy:  gate.PolicyFiles{"policy.rego": []byte(testPolicy), "policy_test.rego": []byte(testPolicyTest)},
 		Revoked: func(b vaultmesh.Digest) bool { return control.Revoked(w.j, b) }})
 	must(err)
+	texts, err := private.Open(filepath.Join(w.dir, "private"), crand.Reader)
+	must(err)
 	w.s, err = control.NewService(control.Options{
+		Texts:   texts,
 		Machine: &control.Machine{Domain: "test", Node: "node:test", Log: w.l, Desired: w.twins, MaxOpen: 4, MaxDenied: 30},
 		Journal: w.j, Twins: w.twins, Gate: w.gate, CapabilityRoot: pub(key("root")), Simulator: valves{w},
 		CheckArgs: func(_, command string, args json.RawMessage) error {

@@ -10,6 +10,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -51,6 +52,11 @@ type Result struct {
 
 // Apply applies one entry inside a journal operation. An error means that nothing was changed.
 func (m *Machine) Apply(tx journal.Tx, e Entry) (Result, error) {
+	if e.Private != nil {
+		if err := private.Put(tx, *e.Private); err != nil {
+			return Result{}, err
+		}
+	}
 	switch {
 	case e.Propose != nil:
 		return m.propose(tx, e, e.Propose)
@@ -68,6 +74,8 @@ func (m *Machine) Apply(tx journal.Tx, e Entry) (Result, error) {
 		return m.halt(tx, e, e.Halt)
 	case e.Revoke != nil:
 		return m.revoke(tx, e, e.Revoke)
+	case e.Erase != nil:
+		return m.erase(tx, e, e.Erase)
 	}
 	return Result{}, vaultmesh.Errorf(vaultmesh.Invalid, "control.apply", "", "the entry is empty")
 }
@@ -131,7 +139,11 @@ func (m *Machine) recheck(tx journal.Tx, e Entry, c *record, j *Judgement) error
 		return err
 	}
 	if h.Halted {
-		deny("limits.halted", "the domain is halted by "+string(h.By)+": "+h.Reason, "wait until an operator resumes the domain")
+		why := ""
+		if !receipt.IsPrivateRef(h.Reason) {
+			why = ": " + h.Reason
+		}
+		deny("limits.halted", "the domain is halted by "+string(h.By)+why, "wait until an operator resumes the domain")
 		return nil
 	}
 	if c.State == Proposed {
@@ -174,7 +186,7 @@ func openKey(p vaultmesh.Principal) string { return "open/" + string(p) }
 // decide records the assessment of a proposal and its consequence.
 func (m *Machine) decide(tx journal.Tx, e Entry, c *record, j Judgement) (Result, error) {
 	c.Policy, c.Decision, c.Verdict, c.VerdictID, c.Expect, c.Desired = j.Policy, j.Decision, j.Verdict, j.VerdictID, j.Expect, j.Desired
-	body := receipt.AssessedBody{CommandRef: ref(c), TwinVersion: c.Version, Simulation: j.VerdictID, Verdict: j.Verdict, Stages: j.Stages, Expect: j.Expect}
+	body := receipt.AssessedBody{CommandRef: ref(c), TwinVersion: c.Version, Simulation: j.VerdictID, Verdict: j.Verdict, Stages: j.Stages, Expect: j.Expect, Inputs: keepInputs(tx, j)}
 	if err := m.step(tx, e, c, Assessed, m.Node, string(j.Outcome), body); err != nil {
 		return Result{}, err
 	}
@@ -210,7 +222,11 @@ func (m *Machine) deny(tx journal.Tx, e Entry, c *record, j Judgement) (Result, 
 		reason = j.Reasons[0].Text
 	}
 	wasOpen := c.State != Assessed && c.State != Proposed
-	if err := m.step(tx, e, c, Denied, m.Node, reason, receipt.ReasonBody{CommandRef: ref(c), Reason: reason, Stage: j.Stage}); err != nil {
+	body := receipt.ReasonBody{CommandRef: ref(c), Reason: reason, Stage: j.Stage}
+	if c.State == Approved {
+		body.Inputs = keepInputs(tx, j)
+	}
+	if err := m.step(tx, e, c, Denied, m.Node, reason, body); err != nil {
 		return Result{}, err
 	}
 	c.Reasons = j.Reasons
@@ -223,7 +239,7 @@ func (m *Machine) deny(tx journal.Tx, e Entry, c *record, j Judgement) (Result, 
 
 // authorize lets a command go: authorized and dispatched, the desired state, the quotas and the outbox, all in one commit.
 func (m *Machine) authorize(tx journal.Tx, e Entry, c *record, j Judgement) (Result, error) {
-	auth := receipt.AuthorizedBody{CommandRef: ref(c), Simulation: j.VerdictID}
+	auth := receipt.AuthorizedBody{CommandRef: ref(c), Simulation: j.VerdictID, Inputs: keepInputs(tx, j)}
 	if c.Needs != nil {
 		auth.Challenge = c.Needs.Digest
 	}
@@ -460,6 +476,46 @@ func (m *Machine) revoke(tx journal.Tx, e Entry, x *RevokeEntry) (Result, error)
 	}
 	tx.Put(keyRevoked(x.Block), append(binary.BigEndian.AppendUint64(nil, uint64(index)), leaf[:]...))
 	return Result{Receipt: receipt.Ref{Index: index, Leaf: leaf}}, nil
+}
+
+// erase records that the key of a principal's private texts is destroyed.
+func (m *Machine) erase(tx journal.Tx, e Entry, x *EraseEntry) (Result, error) {
+	before, err := erasedBefore(tx, x.Principal)
+	if err != nil {
+		return Result{}, err
+	}
+	body, err := receipt.Body(receipt.ErasedBody{Principal: x.Principal, Texts: x.Kept - min(before, x.Kept), Reason: x.Reason})
+	if err != nil {
+		return Result{}, err
+	}
+	index, leaf, err := m.Log.Append(tx, receipt.Draft{Kind: receipt.DataErased, Subject: receipt.PrivateSubject(x.Principal), Actor: e.Actor, Time: e.Time, Outcome: "erased", Body: body})
+	if err != nil {
+		return Result{}, err
+	}
+	tx.Put(keyErased(x.Principal), binary.BigEndian.AppendUint64(nil, x.Kept))
+	return Result{Receipt: receipt.Ref{Index: index, Leaf: leaf}}, nil
+}
+
+// erasedBefore returns how many private texts the principal had at the latest erasure.
+func erasedBefore(r journal.Reader, p vaultmesh.Principal) (uint64, error) {
+	v, ok, err := r.Get(keyErased(p))
+	if err != nil || !ok {
+		return 0, err
+	}
+	if len(v) != 8 {
+		return 0, vaultmesh.Errorf(vaultmesh.Corrupt, "private.erase", string(p), "the stored count is damaged")
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// keepInputs keeps what the gate saw with its decision and returns its digest.
+func keepInputs(tx journal.Tx, j Judgement) vaultmesh.Digest {
+	if len(j.Inputs) == 0 {
+		return vaultmesh.Digest{}
+	}
+	d := vaultmesh.Sum(j.Inputs)
+	tx.Put(keyInputs(d), j.Inputs)
+	return d
 }
 
 // step appends the receipt of one transition, caused by the command's previous receipt, and moves the record.

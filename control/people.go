@@ -70,7 +70,7 @@ func (s *Service) Approve(ctx context.Context, caller Caller, id vaultmesh.Comma
 		entry.Judgement = &j
 	}
 	res, err := s.order(ctx, Entry{Actor: caller.Principal, Approve: entry})
-	return res.Command, err
+	return s.shown(res.Command), err
 }
 
 // checkApproval refuses an approval that can never count before it changes anything.
@@ -168,8 +168,12 @@ func (s *Service) endBy(ctx context.Context, caller Caller, id vaultmesh.Command
 	if err := checkReason(reason); err != nil {
 		return Command{}, err
 	}
-	res, err := s.order(ctx, Entry{Actor: caller.Principal, End: &EndEntry{Command: id, State: state, Reason: reason}})
-	return res.Command, err
+	reason, sealed, err := s.hide(caller.Principal, reason)
+	if err != nil {
+		return Command{}, err
+	}
+	res, err := s.order(ctx, Entry{Actor: caller.Principal, Private: sealed, End: &EndEntry{Command: id, State: state, Reason: reason}})
+	return s.shown(res.Command), err
 }
 
 func checkReason(reason string) error {
@@ -202,11 +206,17 @@ func (s *Service) Halt(ctx context.Context, caller Caller, reason string) (HaltS
 			}
 		}
 	}
-	res, err := s.order(ctx, Entry{Actor: caller.Principal, Halt: &HaltEntry{Set: true, Reason: reason, Withdrawn: withdrawn}})
+	// A halt is never held up by what keeps its reason.
+	ref, sealed, err := s.hide(caller.Principal, reason)
+	if err != nil {
+		s.o.Log.Error("the reason of a halt cannot be kept privately and is not recorded", "error", err)
+		ref, sealed = reasonLost, nil
+	}
+	res, err := s.order(ctx, Entry{Actor: caller.Principal, Private: sealed, Halt: &HaltEntry{Set: true, Reason: ref, Withdrawn: withdrawn}})
 	if err != nil {
 		return s.haltFailed(caller, reason, err)
 	}
-	return res.Halt, nil
+	return s.shownHalt(res.Halt), nil
 }
 
 // haltFailed keeps the switch set in memory, until somebody resumes: whether the entry was ordered is not known, and
@@ -224,8 +234,12 @@ func (s *Service) Resume(ctx context.Context, caller Caller, reason string) (Hal
 	if err := s.maySwitch(caller, reason); err != nil {
 		return HaltState{}, err
 	}
-	res, err := s.order(ctx, Entry{Actor: caller.Principal, Halt: &HaltEntry{Reason: reason}})
-	return res.Halt, err
+	reason, sealed, err := s.hide(caller.Principal, reason)
+	if err != nil {
+		return HaltState{}, err
+	}
+	res, err := s.order(ctx, Entry{Actor: caller.Principal, Private: sealed, Halt: &HaltEntry{Reason: reason}})
+	return s.shownHalt(res.Halt), err
 }
 
 func (s *Service) maySwitch(caller Caller, reason string) error {
@@ -237,7 +251,7 @@ func (s *Service) maySwitch(caller Caller, reason string) error {
 
 // HaltState returns the stop switch as it is recorded. A halt that could not be recorded shows as well: it holds until
 // the node ends or somebody resumes.
-func (s *Service) HaltState() HaltState { return *s.halted.Load() }
+func (s *Service) HaltState() HaltState { return s.shownHalt(*s.halted.Load()) }
 
 // Revoke makes every token that holds the block invalid, from the next request on.
 func (s *Service) Revoke(ctx context.Context, caller Caller, block vaultmesh.Digest, reason string) (receipt.Ref, error) {
@@ -250,7 +264,11 @@ func (s *Service) Revoke(ctx context.Context, caller Caller, block vaultmesh.Dig
 	if block.IsZero() {
 		return receipt.Ref{}, vaultmesh.Errorf(vaultmesh.Invalid, "capability.revoke", "block", "it is empty")
 	}
-	res, err := s.order(ctx, Entry{Actor: caller.Principal, Revoke: &RevokeEntry{Block: block, Reason: reason}})
+	reason, sealed, err := s.hide(caller.Principal, reason)
+	if err != nil {
+		return receipt.Ref{}, err
+	}
+	res, err := s.order(ctx, Entry{Actor: caller.Principal, Private: sealed, Revoke: &RevokeEntry{Block: block, Reason: reason}})
 	if err != nil {
 		return receipt.Ref{}, err
 	}

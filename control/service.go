@@ -14,6 +14,7 @@ import (
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -54,6 +55,8 @@ type Options struct {
 	Dispatcher     Dispatcher
 	// Simulator answers Simulate; nil: nothing can be simulated.
 	Simulator whatif.Simulator
+	// Texts keeps the reasons that people give so that they can be erased; nil: they are part of the receipts.
+	Texts *private.Store
 	// CheckArgs validates the arguments of a command by the model.
 	CheckArgs func(model, command string, args json.RawMessage) error
 	// Tolerance is how far a reported value may be from the expected one to count as equal; nil means exact.
@@ -245,6 +248,9 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 	if caller.Capability == nil {
 		return Command{}, authorise(caller, capability.Action{Verb: capability.Command, Twin: p.Twin}, s.o.Now())
 	}
+	if err := s.checkOpening(&p); err != nil {
+		return Command{}, err
+	}
 	if earlier, ok, err := s.o.Journal.Get(keyIdempotency(caller.Principal, p.IdempotencyKey)); err != nil {
 		return Command{}, err
 	} else if ok {
@@ -274,7 +280,11 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 	if err != nil {
 		return Command{}, err
 	}
-	res, err := s.order(ctx, Entry{Actor: caller.Principal, Propose: &ProposeEntry{
+	sealed, err := s.sealOpening(caller.Principal, p.Opening)
+	if err != nil {
+		return Command{}, err
+	}
+	res, err := s.order(ctx, Entry{Actor: caller.Principal, Private: sealed, Propose: &ProposeEntry{
 		ID: id, Twin: p.Twin, TwinVersion: t.Version, Device: t.Device, Command: p.Command, Args: p.Args, IdempotencyKey: p.IdempotencyKey, Reason: p.Reason,
 		Expires: expires, Capability: caller.Capability.Digest(), Token: caller.Token, Proof: caller.Proof, Target: caller.Target, Judgement: j,
 	}})
@@ -282,7 +292,7 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 		return Command{}, err
 	}
 	s.m.decided(time.Since(start))
-	return withReplay(res), nil
+	return s.shown(withReplay(res)), nil
 }
 
 // mayBeDenied refuses a principal who was denied too often, before anything is recorded.
@@ -305,7 +315,7 @@ func (s *Service) replay(ctx context.Context, caller Caller, p Proposal, id vaul
 	if err != nil {
 		return Command{}, err
 	}
-	return withReplay(res), nil
+	return s.shown(withReplay(res)), nil
 }
 
 func withReplay(r Result) Command {
@@ -343,7 +353,7 @@ func checkProposal(p *Proposal) error {
 func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error) {
 	r.Halted = s.stopped()
 	limits := s.o.Gate.Rates(r.Twin.Model, r.Command)
-	counts := make([]Count, 0, len(limits)+2)
+	counts, used := make([]Count, 0, len(limits)+2), make([]uint64, 0, len(limits)+2)
 	for _, l := range limits {
 		who := string(r.Twin.ID)
 		if l.Per == "principal" {
@@ -354,11 +364,16 @@ func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error)
 		if err != nil {
 			return Judgement{}, err
 		}
-		counts = append(counts, c)
+		counts, used = append(counts, c), append(used, n)
 		r.Counts = append(r.Counts, gate.RateCount{Rule: l.ID, Count: n})
 	}
 	for _, u := range r.Capability.Uses() {
-		counts = append(counts, Count{Key: "uses/" + u.Block.String(), Rule: "max_uses of the capability", Max: u.Max})
+		c := Count{Key: "uses/" + u.Block.String(), Rule: "max_uses of the capability", Max: u.Max}
+		n, _, err := loadCount(s.o.Journal, c.Key, c.Window, r.Now)
+		if err != nil {
+			return Judgement{}, err
+		}
+		counts, used = append(counts, c), append(used, n)
 	}
 	a, err := s.o.Gate.Assess(ctx, r)
 	if err != nil {
@@ -378,7 +393,8 @@ func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error)
 		j.Challenge = a.Challenge.Canonical()
 	}
 	j.Desired = desired(r.Twin, a.Expect)
-	return j, nil
+	j.Inputs, err = inputs(&r, &a, &j, used)
+	return j, err
 }
 
 // desired writes the expected values of reported properties in the JSON type in which the device reports them.
@@ -444,7 +460,7 @@ func (s *Service) Command(ctx context.Context, caller Caller, id vaultmesh.Comma
 	if err := authorise(caller, capability.Action{Verb: capability.Read, Twin: c.Twin}, s.o.Now()); err != nil {
 		return Command{}, err
 	}
-	return c.Command, s.o.Journal.Settle(ctx)
+	return s.shown(c.Command), s.o.Journal.Settle(ctx)
 }
 
 // List returns the commands that the caller may read, newest first. What it shows is durable.
@@ -464,7 +480,7 @@ func (s *Service) List(ctx context.Context, caller Caller, f Filter) ([]Command,
 		}
 		if (f.State == "" || c.State == f.State) && (f.Twin == "" || c.Twin == f.Twin) && (f.Principal == "" || c.Principal == f.Principal) &&
 			authorise(caller, capability.Action{Verb: capability.Read, Twin: c.Twin}, now) == nil {
-			out = append(out, c.Command)
+			out = append(out, s.shown(c.Command))
 		}
 		looked++
 		return len(out) < f.Limit && looked < 100_000, nil

@@ -23,6 +23,8 @@ import (
 //	c/r/<block>                revoked capability block: log index of the receipt
 //	c/m/<batch><position>      telemetry message on which a command's observation rests
 //	c/h                        HaltState as JSON
+//	c/i/<digest>               what a decision saw: canonical receipt.Inputs
+//	c/e/<principal>            private texts that the principal had at the latest erasure
 const (
 	prefixCommand = "c/c/"
 	prefixList    = "c/l/"
@@ -56,6 +58,10 @@ func keyNonce(nonce string) []byte { return []byte("c/n/" + nonce) }
 func keyMessage(batch vaultmesh.LogIndex, position int) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64([]byte("c/m/"), uint64(batch)), uint32(position))
 }
+
+func keyInputs(d vaultmesh.Digest) []byte { return append([]byte("c/i/"), d[:]...) }
+
+func keyErased(p vaultmesh.Principal) []byte { return []byte("c/e/" + string(p)) }
 
 func keyRevoked(b vaultmesh.Digest) []byte { return append([]byte(prefixRevoked), b[:]...) }
 

@@ -97,6 +97,9 @@ type Proposal struct {
 	Args           json.RawMessage  `json:"args,omitempty"`
 	IdempotencyKey string           `json:"idempotency_key"`
 	Reason         string           `json:"reason,omitempty"` // the caller's own words, at most 1 KiB, recorded
+	// Opening is set where Reason is a reference (receipt.PrivateRef): the caller's own words, kept so that they can be
+	// erased. The reference and not the words is what the caller's proof is about.
+	Opening *receipt.Opening `json:"-"`
 }
 
 // HaltState is the domain's stop switch.

@@ -107,15 +107,16 @@ func (s *story) openssl(ctx context.Context, bundle []byte) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	for _, p := range b.Parts {
-		name := map[string]string{"checkpoint": "checkpoint", "timestamps/0.tsr": "checkpoint.tsr"}[p.Name]
-		if name != "" {
-			if err := os.WriteFile(filepath.Join(dir, name), p.Data, 0o600); err != nil {
-				return "", err
-			}
+	stamps := b.Stamps()
+	if len(stamps) == 0 {
+		return "", errors.New("the bundle has no time stamp")
+	}
+	for name, data := range map[string][]byte{"checkpoint.body": stamps[0].Body, "checkpoint.tsr": stamps[0].Response} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return "", err
 		}
 	}
-	out, err := exec.CommandContext(ctx, tool, "ts", "-verify", "-data", filepath.Join(dir, "checkpoint"), "-in", filepath.Join(dir, "checkpoint.tsr"), "-CAfile", s.w.TSA.Roots).CombinedOutput()
+	out, err := exec.CommandContext(ctx, tool, "ts", "-verify", "-data", filepath.Join(dir, "checkpoint.body"), "-in", filepath.Join(dir, "checkpoint.tsr"), "-CAfile", s.w.TSA.Roots).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("Verification: OK")) {
 		return "", fmt.Errorf("openssl ts -verify says %q (%w)", out, err)
 	}

@@ -2,6 +2,7 @@ package dtdl
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -69,5 +70,56 @@ func BenchmarkParse(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkLoad says what a set of 768 interfaces takes from bytes to a graph: milliseconds, MB allocated on
+// the way, and MB that the graph keeps.
+func BenchmarkLoad(b *testing.B) {
+	docs := modelSet(b, "building")
+	var s *Set
+	before := collected()
+	for b.Loop() {
+		var err error
+		if s, err = Parse(docs, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/set")
+	b.ReportMetric(float64(collected().HeapAlloc-before.HeapAlloc)/1e6, "MB-kept")
+	b.ReportMetric(float64(allocatedBy(func() { _, _ = Parse(docs, Options{}) }))/1e6, "MB-allocated")
+	b.ReportMetric(float64(s.Len()), "interfaces")
+}
+
+func collected() runtime.MemStats {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+// allocatedBy returns the bytes that f allocates, freed ones included: more than it ever needs at once.
+func allocatedBy(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func TestLoadMemory(t *testing.T) {
+	docs := modelSet(t, "building")
+	n := 0
+	bytes := allocatedBy(func() {
+		s, err := Parse(docs, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = s.Len()
+	})
+	t.Logf("%d interfaces: %.1f MB allocated", n, float64(bytes)/1e6)
+	if n < 768 || bytes > 20e6 {
+		t.Errorf("%d interfaces took %d bytes, want 768 in 20 MB", n, bytes)
 	}
 }

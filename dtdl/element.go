@@ -1,290 +1,452 @@
 package dtdl
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+	"unicode/utf16"
 )
 
-// builder turns the tree of one interface into a draft.
-type builder struct {
-	*parser
-	src  *source
-	d    *draft
-	path string // the element at hand, for errors
+// use is how an object stands in its parent.
+type use struct {
+	parent       *elem
+	partition    *elem
+	prop         string // of the parent
+	member       *member
+	class        classID // what the parent wants
+	segment      string  // the property that names the element in an assigned identifier
+	key          string  // the property by which the parent looks it up
+	idRequired   bool
+	typeRequired bool
+	versions     versionSet // that the parent admits; 0 is any
 }
 
-func (b *builder) fail(at int, validation, property, detail, expected, hint string) {
-	b.report(b.src, at, Error{Validation: validation, Element: b.path, Property: property, Detail: detail, Expected: expected, Hint: hint})
+func (u *use) parentID() string {
+	if u.parent == nil {
+		return ""
+	}
+	return u.parent.id
 }
 
-// within names the element that the following errors are in; the result restores the name.
-func (b *builder) within(name string) func() {
-	outer := b.path
-	if name != "" {
-		b.path += "/" + clip(name)
+// element reads an object that defines an element, and what is nested in it. It reports whether that went
+// well enough for the element to count as a value of its parent.
+func (p *parser) element(outer *scope, n *node, u *use) bool {
+	s := p.scope(outer, n)
+	if p.stop {
+		return p.giveUp(u)
 	}
-	return func() { b.path = outer }
+	if !p.keywords(s, n, u) {
+		return false
+	}
+	if u.versions != 0 && !u.versions.has(s.version) {
+		p.report("disallowedVersionDefinition", s.at, place{}, Error{Element: u.parentID(), Property: u.prop, Value: strconv.Itoa(int(s.version)), Restriction: u.versions.String()})
+	}
+	e := p.newElem()
+	e.version, e.limits, e.unit, e.src, e.node, e.parent, e.partition = s.version, s.limits, p.unit, p.src, n, u.parent, u.partition
+	p.identify(s, e, u)
+	if p.stop {
+		return p.giveUp(u)
+	}
+	if !e.bad && p.defined(e, u) {
+		return false
+	}
+	types := n.get("@type")
+	if types == nil && u.typeRequired {
+		p.badType(e, u, "")
+		return false
+	}
+	typed := p.types(s, e, types, u)
+	if e.class == 0 {
+		return false
+	}
+	e.bad = e.bad || !typed // what is in it is read all the same, for its errors
+	e.mistyped = !typed
+	p.members(s, e, types != nil)
+	p.size(e)
+	if e.bad {
+		return typed
+	}
+	if p.defined(e, u) { // by an element that is written inside it
+		return false
+	}
+	p.dict[e.id] = e
+	p.order = append(p.order, e)
+	if u.parent != nil {
+		p.refer(&link{owner: u.parent, prop: u.prop, member: u.member, target: e.id, elem: e, key: u.key})
+	}
+	return true
 }
 
-// common are the properties of all elements.
-var common = []string{"comment", "description", "displayName"}
-
-// sameVersion are the properties whose values must be in the version of the element that has them.
-var sameVersion = []string{"schemas", "request", "response", "enumValues", "fields", "mapKey", "mapValue"}
-
-// element reads what all elements have in common. class is one of allowed; where typed is false @type may be
-// left out and the first of allowed is meant. It is false where n is no such element.
-func (b *builder) element(n *node, property string, typed bool, allowed ...string) (e Element, class string, ok bool) {
-	want := "an object of type " + strings.Join(allowed, ", ")
-	if n.kind != '{' {
-		b.fail(n.start, "notElement", property, "found "+n.what(), want, "")
-		return e, "", false
+func (v versionSet) String() string {
+	var b strings.Builder
+	for n := uint8(lastVersion); n >= firstVersion; n-- {
+		if v.has(n) {
+			if b.Len() > 0 {
+				b.WriteString(" ,")
+			}
+			b.WriteByte('0' + n)
+		}
 	}
-	d := n.dialect
-	if d == nil {
-		return e, "", false // its context is at fault, which is reported
+	return b.String()
+}
+
+// giveUp ends the reading of an element of which not even the identifier is known. Its parent goes on, and
+// counts it among its values.
+func (p *parser) giveUp(u *use) bool {
+	if u.parent == nil {
+		return false
 	}
-	if o := n.outer; o != nil && (d.version > o.version || d.version < o.version && slices.Contains(sameVersion, property)) {
-		b.fail(n.start, "badVersion", property, fmt.Sprintf("an element of DTDL v%d is in one of v%d", d.version, o.version), "the same version, or an older one for contents, schemas of contents and interfaces", "")
+	p.stop = false
+	return true
+}
+
+// keywords checks the members of an element that JSON-LD reserves. It reports whether the object is more than
+// a reference.
+func (p *parser) keywords(s *scope, n *node, u *use) bool {
+	if id := n.get("@id"); id != nil && len(n.members) == 1 {
+		p.report("idReference", p.at(n), place{}, Error{Element: u.parentID(), Property: u.prop, Value: id.value.text})
+		return false
 	}
 	for i := range n.members {
 		m := &n.members[i]
-		if key := d.term("dtmi:dtdl:property:", m.key); key != m.key {
-			if n.get(key) != nil {
-				b.fail(m.at, "duplicateKey", key, "the property is there twice, by its term and by its identifier", "one of the two", "")
-			}
-			m.key = key
+		if !isKeyword(m.key) {
+			continue
 		}
-	}
-	t := n.get("@type")
-	if t == nil && typed {
-		b.fail(n.start, "missingType", "@type", "the element has no type", want, "")
-		return e, "", false
-	}
-	class = allowed[0]
-	if t != nil {
-		if class, ok = b.types(t, &e, allowed); !ok {
-			return e, "", false
-		}
-	}
-	if id := n.get("@id"); id != nil {
-		e.id, _ = b.define(id, class == "Interface")
-	}
-	for _, m := range n.members {
-		switch key := m.key; {
-		case key == "@type", key == "@id", m.value.empty() && slices.Contains(common, key):
-		case key == "comment":
-			e.comment, _ = b.text(m.value, m.key, 512)
-		case key == "displayName":
-			e.displayName = b.localized(m.value, m.key, d.limits.displayName)
-		case key == "description":
-			e.description = b.localized(m.value, m.key, d.limits.description)
+		switch m.key {
+		case "@context", "@id", "@type":
+		case "@graph":
+			p.report("graphDisallowed", p.keyAt(m), place{}, Error{Element: u.parentID(), Property: u.prop})
 		default:
-			if !slices.Contains(classes[class], m.key) || m.key == "nullable" && d.version < 4 {
-				b.extra(d, &e, class, m)
+			if s.restricted() {
+				p.report("keywordDisallowed", p.keyAt(m), place{}, Error{Element: u.parentID(), Property: u.prop, Value: m.key})
 			}
-		}
-	}
-	for _, t := range e.coTypes {
-		if p := adjuncts[t].required; p != "" && d.version > 2 && n.get(p) == nil {
-			b.fail(n.start, "missingProperty", p, "an element of type "+t+" lacks this property", "a value for it", "")
-		}
-	}
-	return e, class, true
-}
-
-// define reads the @id of an element and enters it in the set.
-func (b *builder) define(n *node, isInterface bool) (string, bool) {
-	limit := n.dialect.limits.elementID
-	if isInterface {
-		limit = n.dialect.limits.interfaceID
-	}
-	id, ok := b.identifier(n, "@id", limit)
-	if !ok {
-		return "", false
-	}
-	if _, twice := b.ids[id]; twice {
-		b.fail(n.start, "duplicateId", "@id", "the identifier "+strconv.Quote(clip(id))+" is already in use in the set", "a unique identifier", "give one of the two a new version or path")
-		return "", false
-	}
-	b.ids[id] = struct{}{}
-	return id, true
-}
-
-// identifier reads a DTMI that a document may define or refer to.
-func (b *builder) identifier(n *node, property string, limit int) (string, bool) {
-	if n.kind != '"' {
-		b.fail(n.start, "notString", property, "found "+n.what(), "an identifier, a string", "")
-		return "", false
-	}
-	s := n.text
-	const expected, hint = "an identifier of letters, digits and underscores", "write it like dtmi:com:example:Pump;1"
-	d, err := ParseDTMI(s)
-	switch {
-	case err != nil:
-		d := DTMI{text: s}
-		b.fail(n.start, "badDtmi", property, strconv.QuoteToASCII(clip(s))+" is not a DTMI: "+d.parse(), expected, hint)
-	case d.IsSystem() || d.fragment != "":
-		b.fail(n.start, "systemDtmi", property, strconv.Quote(clip(s))+" is a system identifier: a label begins with an underscore, or it has a fragment", expected, hint)
-	case d.IsReserved():
-		b.fail(n.start, "reservedId", property, strconv.Quote(clip(s))+" belongs to the language", "an identifier that does not begin with dtmi:dtdl: or dtmi:standard:", "")
-	case n.dialect.version == 2 && (d.major == 0 || d.minor != 0):
-		b.fail(n.start, "badDtmi", property, strconv.Quote(clip(s))+" has no version of one part", "a version such as ;1, which DTDL v2 requires", "")
-	case len(s) > limit:
-		b.fail(n.start, "idTooLong", property, fmt.Sprintf("the identifier has %d characters", len(s)), fmt.Sprintf("at most %d", limit), "")
-	default:
-		return s, true
-	}
-	return "", false
-}
-
-// single unwraps an array of one item, which JSON-LD does not distinguish from the item.
-func single(n *node) *node {
-	if n.kind == '[' && len(n.items) == 1 {
-		return n.items[0]
-	}
-	return n
-}
-
-// literal unwraps a JSON-LD value object, {"@value": true, "@type": "xsd:boolean"}; the type may be left out.
-func literal(n *node) *node {
-	n = single(n)
-	value := n.get("@value")
-	if n.kind != '{' || value == nil {
-		return n
-	}
-	for _, m := range n.members {
-		switch t := single(m.value); {
-		case m.key == "@value":
-		case m.key == "@type" && t.kind == '"' && isValueType(t.text, value):
-		default:
-			return n
-		}
-	}
-	return value
-}
-
-// valueTypes gives the kinds of node that a type of XML Schema goes with.
-var valueTypes = map[string]string{"string": "\"", "boolean": "tf", "integer": "0"}
-
-func isValueType(t string, value *node) bool {
-	name, ok := strings.CutPrefix(t, "xsd:")
-	if !ok {
-		name, ok = strings.CutPrefix(t, "http://www.w3.org/2001/XMLSchema#")
-	}
-	return ok && strings.IndexByte(valueTypes[name], value.kind) >= 0
-}
-
-// text reads a string of at most limit characters.
-func (b *builder) text(n *node, property string, limit int) (string, bool) {
-	n = literal(n)
-	if n.kind != '"' {
-		b.fail(n.start, "notString", property, "found "+n.what(), "a string", "")
-		return "", false
-	}
-	if c := utf8.RuneCountInString(n.text); c > limit {
-		b.fail(n.start, "textTooLong", property, fmt.Sprintf("the text has %d characters", c), fmt.Sprintf("at most %d", limit), "")
-		return "", false
-	}
-	return n.text, true
-}
-
-// localized reads a string, which is English, an object of language tags, or an array of strings and of
-// objects with "@value" and "@language".
-func (b *builder) localized(n *node, property string, limit int) (t Text) {
-	texts := make(map[string]string)
-	add := func(lang *node, tag string, value *node) {
-		if !isLanguage(tag) {
-			b.fail(lang.start, "badLanguage", property, strconv.QuoteToASCII(clip(tag))+" is not a language tag", "a tag of BCP 47 such as en or pt-BR", "")
-			return
-		}
-		if value.kind != '"' {
-			b.fail(value.start, "notString", property, "found "+value.what(), "a string", "")
-			return
-		}
-		s, ok := b.text(value, property, limit)
-		if _, twice := texts[tag]; ok && twice {
-			b.fail(lang.start, "duplicateLanguage", property, "there are two texts in the language "+tag, "one text in each language", "")
-		}
-		texts[tag] = s
-	}
-	for _, item := range n.list() {
-		lang := item.get("@language")
-		switch {
-		case n.kind == '[' && item.kind == '{' && lang != nil && len(item.members) == 2 && item.get("@value") != nil:
-			add(lang, lang.text, item.get("@value"))
-		case item.kind == '{' && item.get("@value") == nil && n.kind == '{':
-			for _, m := range item.members {
-				add(m.value, m.key, m.value)
-			}
-		default:
-			add(item, "en", literal(item))
-		}
-	}
-	t.langs = slices.Sorted(maps.Keys(texts))
-	for _, tag := range t.langs {
-		t.texts = append(t.texts, texts[tag])
-	}
-	return t
-}
-
-// isLanguage reports whether s has the form of a language tag: a language of 2 to 4 letters and further parts.
-func isLanguage(s string) bool {
-	for i, part := range strings.Split(s, "-") {
-		if part == "" || len(part) > 8 || strings.Contains(part, "_") || !wordOnly(part) || i == 0 && (len(part) < 2 || !isName(part, 4)) {
-			return false
 		}
 	}
 	return true
 }
 
-// name reads the required name of an element.
-func (b *builder) name(n *node) string {
-	v := n.get("name")
-	if v == nil {
-		b.fail(n.start, "missingName", "name", "the element has no name", "a name such as activePower", "")
-		return ""
+// identify sets the identifier of an element, its own or one that is assigned to it. An element whose own one
+// is wrong is left out of further checks.
+func (p *parser) identify(s *scope, e *elem, u *use) {
+	m := e.node.get("@id")
+	if m == nil {
+		e.id, e.assigned = p.assign(s, e.node, u), true
+		return
 	}
-	s, ok := b.text(v, "name", MaxDTMI)
-	if !ok {
-		return ""
+	at, id := p.keyAt(m), m.value.text
+	version := strconv.Itoa(int(s.version))
+	e.id, e.bad = id, true
+	switch most := idLengths[s.version-firstVersion][s.limits]; {
+	case m.value.kind != '"' || id == "":
+		p.quit("idNotString", at, Error{})
+	case len(id) > most:
+		p.report("idTooLong", at, place{}, Error{Value: id, Restriction: version, Expected: "at most " + strconv.Itoa(most) + " characters"})
+	case strings.Contains(id, "#"): // a layer, of which the language has none: it is a part of what is not there
+		p.quit("invalidId", at, Error{Value: id, Restriction: version})
+	case !isUserDTMI(id, s.version):
+		p.report("invalidId", at, place{}, Error{Value: id, Restriction: version})
+	case s.reserved(id):
+		p.report("reservedId", at, place{}, Error{Value: id, Restriction: s.reservedPrefixes()})
+	default:
+		e.bad = false
 	}
-	if limit := n.dialect.limits.name; !isName(s, limit) {
-		b.fail(v.start, "badName", "name", strconv.QuoteToASCII(clip(s))+" is not a name",
-			fmt.Sprintf("letters, digits and underscores, first a letter, last a letter or digit, at most %d", limit), "")
-		return ""
-	}
-	return s
 }
 
-// boolean reads an optional boolean, false by default.
-func (b *builder) boolean(n *node, property string) bool {
-	v := n.get(property)
-	if v == nil {
+// assign makes the identifier of an element that has none from that of its parent, the property it is a value
+// of, and its name.
+func (p *parser) assign(s *scope, n *node, u *use) string {
+	if u.idRequired {
+		p.quit("missingRequiredId", p.at(n), Error{Element: u.parentID(), Property: u.prop})
+		return ""
+	}
+	segment := ""
+	if u.segment != "" {
+		m := nodeMember(n, u.segment)
+		if m == nil {
+			p.quit("missingDtmiSegPropertyValue", p.at(n), Error{Element: u.parentID(), Property: u.prop, Value: u.segment})
+			return ""
+		}
+		v := p.anyLiteral(s, nil, u.segment, m)
+		switch v.kind {
+		case '"':
+			segment = ":__" + v.text
+		case '0':
+			segment = ":__" + strings.ReplaceAll(strconv.FormatFloat(v.num, 'g', -1, 64), ".", "_")
+		default:
+			p.quit("dtmiSegPropertyNotStringOrNumber", p.at(n), Error{Element: u.parentID(), Property: u.prop, Value: u.segment})
+			return ""
+		}
+	}
+	prop, _, _ := strings.Cut(u.prop, ";")
+	base, version, versioned := strings.Cut(u.parent.id, ";")
+	if versioned {
+		version = ";" + version
+	}
+	return base + ":_" + prop + segment + version
+}
+
+// nodeMember finds the member for a property by its term or its identifier.
+func nodeMember(n *node, prop string) *member {
+	for i := range n.members {
+		m := &n.members[i]
+		if m.key == prop || strings.HasPrefix(m.key, "dtmi:") && termOf(m.key) == prop {
+			return m
+		}
+	}
+	return nil
+}
+
+// defined reports whether another element already has the identifier, and says so.
+func (p *parser) defined(e *elem, u *use) bool {
+	first, ok := p.dict[e.id]
+	if !ok {
 		return false
 	}
-	v = literal(v)
-	if v.kind != 't' && v.kind != 'f' {
-		b.fail(v.start, "notBoolean", property, "found "+v.what(), "true or false", "")
+	if !e.assigned || u.segment == "" {
+		if !e.assigned {
+			p.report("duplicateDefinition", keyAt(first.src, idMember(first.node)), keyAt(e.src, idMember(e.node)), Error{Element: e.id})
+		}
+		return true
 	}
-	return v.kind == 't'
+	mine, theirs := nodeMember(e.node, u.segment), nodeMember(first.node, u.segment)
+	value := ""
+	if mine != nil {
+		value = mine.value.text
+	}
+	p.report("nonUniquePropertyValue", keyAt(first.src, theirs), keyAt(e.src, mine), Error{Element: u.parentID(), Property: u.prop, AuxProperty: u.segment, Value: value})
+	return true
 }
 
-// whole reads an optional integer of 32 bits.
-func (b *builder) whole(n *node, property string) (value int, ok bool) {
-	v := n.get(property)
-	if v == nil {
-		return 0, false
+func idMember(n *node) *member {
+	if n == nil {
+		return nil
 	}
-	v = literal(v)
-	i, err := strconv.ParseInt(v.text, 10, 32)
-	if v.kind != '0' || err != nil {
-		b.fail(v.start, "notInteger", property, "found "+v.what()+" that is not an integer of 32 bits", "a whole number", "")
-		return 0, false
+	return n.get("@id")
+}
+
+// badType says that an element is not of what its parent wants.
+func (p *parser) badType(e *elem, u *use, value string) {
+	at := place{}
+	if u.member != nil {
+		at = p.keyAt(u.member)
 	}
-	return int(i), true
+	p.report("badType", at, e.place(), Error{Element: u.parentID(), Property: u.prop, Related: e.id, Value: value, Restriction: className(u.class)})
+}
+
+func className(c classID) string { return classes[c].name }
+
+// types reads @type into the class and the supplemental types of an element.
+func (p *parser) types(s *scope, e *elem, m *member, u *use) bool {
+	var kinds []classID
+	ok := true
+	if m == nil {
+		e.class = u.class
+		kinds = append(kinds, u.class)
+	} else {
+		for _, v := range m.values() {
+			if !p.oneType(s, e, v, u, &kinds) {
+				ok = false
+			}
+		}
+	}
+	switch {
+	case !ok:
+		return false
+	case e.class == 0:
+		p.badType(e, u, "")
+		return false
+	case len(kinds) > 1:
+		p.report("multipleMaterialTypes", e.typePlace(), place{}, Error{Element: e.id, Value: joinClasses(kinds, " and ")})
+		return false
+	}
+	p.cotypes(e)
+	return true
+}
+
+func (s classSet) join(with string) string {
+	var list []classID
+	for c := range classes {
+		if s.has(classID(c)) {
+			list = append(list, classID(c))
+		}
+	}
+	return joinClasses(list, with)
+}
+
+func joinClasses(list []classID, with string) string {
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i] = className(c)
+	}
+	return strings.Join(names, with)
+}
+
+// oneType takes one string of @type.
+func (p *parser) oneType(s *scope, e *elem, v *node, u *use, kinds *[]classID) bool {
+	text := v.text
+	if v.kind != '"' {
+		p.badType(e, u, v.what())
+		return false
+	}
+	if c, of := materialClass(text); c != 0 {
+		if !classes[u.class].definable[s.version-firstVersion].has(c) || of != 0 && of != s.version {
+			p.badType(e, u, text)
+			return false
+		}
+		p.material(e, c, kinds)
+		return true
+	}
+	id, ok := s.id(text)
+	if !ok {
+		return p.unknownType(s, e, text, u)
+	}
+	t := supplementalOf(id)
+	if t == nil {
+		if s.complete() {
+			p.report("typeIrrelevantDtmiOrTerm", e.typePlace(), place{}, Error{Element: e.id, Value: text, Restriction: strconv.Itoa(int(s.version))})
+			return false
+		}
+		e.undefined = append(e.undefined, text)
+		return true
+	}
+	if t.abstract {
+		p.report("abstractSupplementalType", e.typePlace(), place{}, Error{Element: e.id, Type: termOf(id)})
+		return false
+	}
+	if c := extensionClass[t.kind]; c != 0 {
+		if !classes[u.class].extensible[s.version-firstVersion].has(c) {
+			p.badType(e, u, text)
+			return false
+		}
+		p.material(e, c, kinds)
+	}
+	if !e.hasExactly(id) {
+		e.types = append(e.types, t)
+	}
+	return true
+}
+
+// extensionClass gives the class of elements whose type is itself an extension of a class.
+var extensionClass = [...]classID{
+	unitType: classUnit, unitAttribute: classUnitAttribute, latentType: classLatentType, namedLatentType: classNamedLatentType,
+}
+
+func (p *parser) material(e *elem, c classID, kinds *[]classID) {
+	if most := interfaceIDLengths[e.version-firstVersion][e.limits]; c == classInterface && len(e.id) > most {
+		p.report("idTooLongForType", keyAt(e.src, idMember(e.node)), place{}, Error{Value: e.id, Type: "Interface", Expected: "at most " + strconv.Itoa(most) + " characters"})
+	}
+	if e.class == 0 {
+		e.class = c
+	}
+	if !slices.Contains(*kinds, c) {
+		*kinds = append(*kinds, c)
+	}
+}
+
+// unknownType takes a string of @type that is neither an identifier nor a term.
+func (p *parser) unknownType(s *scope, e *elem, text string, u *use) bool {
+	word := ""
+	switch {
+	case strings.HasPrefix(text, "dtmi:"):
+		word = "typeInvalidDtmi"
+	case s.version == 2:
+	case strings.Contains(text, ":"):
+		word = "typeNotDtmiNorTerm"
+	case s.complete():
+		word = "typeUndefinedTerm"
+	}
+	if word != "" {
+		p.report(word, e.typePlace(), place{}, Error{Element: e.id, Value: text, Restriction: strconv.Itoa(int(s.version)), Hint: p.typeHint(s, text, u.class)})
+		return false
+	}
+	e.undefined = append(e.undefined, text)
+	return true
+}
+
+// cotypes checks the supplemental types of an element against its class and each other.
+func (p *parser) cotypes(e *elem) {
+	sources := make(map[string]*supplemental)
+	for _, t := range e.types {
+		if extensionClass[t.kind] != 0 {
+			continue
+		}
+		admitted := t.cotypes.has(e.class) || slices.ContainsFunc(t.admits, e.hasExactly)
+		switch {
+		case !admitted:
+			p.report("invalidCotype", e.typePlace(), place{}, Error{Element: e.id, Type: termOf(t.id), Restriction: t.cotypes.join(" or ")})
+			continue
+		case !t.versions.has(e.version):
+			p.report("invalidCotypeVersion", e.typePlace(), place{}, Error{Element: e.id, Type: termOf(t.id), Restriction: t.versions.or()})
+			continue
+		}
+		for i := range t.props {
+			other := sources[t.props[i].id]
+			if other != nil {
+				p.report("conflictingSupplementalTypes", e.typePlace(), place{}, Error{Element: e.id, Type: termOf(other.id), Restriction: termOf(t.id), Property: termOf(t.props[i].id)})
+				break
+			}
+			sources[t.props[i].id] = t
+		}
+		for _, r := range t.requires {
+			if !e.hasExactly(r) {
+				p.report("missingCocotype", e.typePlace(), place{}, Error{Element: e.id, Type: termOf(t.id), Restriction: termOf(r)})
+			}
+		}
+	}
+}
+
+func (v versionSet) or() string {
+	var parts []string
+	for n := uint8(firstVersion); n <= lastVersion; n++ {
+		if v.has(n) {
+			parts = append(parts, string('0'+n))
+		}
+	}
+	return strings.Join(parts, " or ")
+}
+
+// size bounds the text of an interface, interfaces that are written inside it excepted.
+func (p *parser) size(e *elem) {
+	if !classes[e.class].partition {
+		return
+	}
+	most := interfaceBytes[e.version-firstVersion][e.limits]
+	n := e.node.end - e.node.start
+	if most == 0 || n <= most {
+		return
+	}
+	if n -= nestedInterfaces(e.node); n > most {
+		at := e.place()
+		p.report("partitionTooLarge", place{src: at.src, from: at.from}, place{}, Error{Element: e.id, Value: strconv.Itoa(n) + " bytes", Restriction: strconv.Itoa(most) + " bytes"})
+	}
+}
+
+// nestedInterfaces is the size of the interfaces written inside an object.
+func nestedInterfaces(n *node) int {
+	total := 0
+	inner := func(v *node) {
+		if v.kind == '{' {
+			if t := v.get("@type"); t != nil && slices.ContainsFunc(t.values(), func(t *node) bool { c, _ := materialClass(t.text); return c == classInterface }) {
+				total += v.end - v.start
+				return
+			}
+		}
+		total += nestedInterfaces(v)
+	}
+	for i := range n.members {
+		inner(n.members[i].value)
+	}
+	for _, item := range n.items {
+		inner(item)
+	}
+	return total
+}
+
+// units16 is the length of a string in UTF-16 code units, in which the language counts.
+func units16(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(utf16.RuneLen(r), 1)
+	}
+	return n
 }

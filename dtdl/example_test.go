@@ -44,7 +44,9 @@ func ExampleParse_errors() {
   ]
 }`)}}, dtdl.Options{})
 	fmt.Println(err)
-	// Output: valve.json:6:55: dtmi:com:example:Valve;1/open: "schema": "bool" is not a schema of DTDL v4; expected a primitive such as boolean, double, integer, string, dateTime, or the identifier of a schema of this interface (write "boolean")
+	// Output:
+	// valve.json:6:45: dtmi:com:example:Valve:_contents:__open;1: "schema" is "bool", which is neither an identifier nor a term of DTDL v4 (write "boolean")
+	// valve.json:6:45: dtmi:com:example:Valve:_contents:__open;1: "schema" has 0 valid values; expected at least 1 (see the other errors of this property, or write a value)
 }
 
 func ExampleTelemetry_Validate() {

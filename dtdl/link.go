@@ -1,248 +1,303 @@
 package dtdl
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"vaultmesh.org/vaultmesh"
 )
 
-// linkState is how far an interface is on its way through the inheritance.
-type linkState uint8
-
-const (
-	untouched linkState = iota
-	inProgress
-	linked
-)
-
-func (d *draft) fail(p *parser, at int, validation, element, property, detail, expected, hint string) {
-	if element == "" {
-		element = d.id
-	}
-	p.report(d.src, at, Error{Validation: validation, Element: element, Property: property, Detail: detail, Expected: expected, Hint: hint})
+// link is a value of an object property: an element, or the identifier of one.
+type link struct {
+	owner    *elem
+	prop     string // a term, or the identifier of a property that a supplemental type adds
+	member   *member
+	value    *node // the string; nil for an element written in place
+	target   string
+	elem     *elem
+	key      string     // the property by which the owner looks the value up
+	class    classID    // that the owner wants; 0 is checked elsewhere
+	versions versionSet // that the owner admits; 0 is any
+	childOf  string     // the element in which the value must be defined
+	added    bool       // the property is one of a supplemental type
+	dangling bool       // it refers to what only a faulty part of the set may define
 }
 
-// link resolves what interfaces say of each other and checks what can only be seen of the whole set.
-func (p *parser) link() {
-	for _, d := range p.order {
-		p.inherit(d)
+func (l *link) keyPlace() place { return keyAt(l.owner.src, l.member) }
+
+func (l *link) valuePlace() place {
+	if l.value == nil {
+		return place{}
 	}
-	for _, d := range p.order {
-		p.components(d)
-	}
-	for _, d := range p.order {
-		p.schemaReferences(d)
-	}
-	for _, d := range p.order {
-		p.depths(d)
-	}
+	return at(l.owner.src, l.value)
 }
 
-// resolve finds the interface that d refers to; it reports and returns nil if there is none.
-func (p *parser) resolve(d *draft, r reference, property string) *draft {
-	target, ok := p.drafts[r.id]
+// resolve finds the elements that links refer to: in the set, among those that every set has, and by the
+// resolver.
+func (p *parser) resolve() {
+	p.unit = nil
+	p.exclude()
+	done := 0
+	asked := make(map[string]struct{})
+	for round := 0; ; round++ {
+		missing := make(map[string][]*link)
+		for ; done < len(p.links); done++ {
+			p.find(p.links[done], missing)
+		}
+		if len(missing) == 0 {
+			break
+		}
+		before := len(p.links)
+		if !p.ask(missing, asked, round) {
+			p.unresolved(missing)
+			break
+		}
+		for _, name := range sortedNames(missing) {
+			for _, l := range missing[name] {
+				again := make(map[string][]*link)
+				if p.find(l, again); len(again) > 0 {
+					p.unresolved(again)
+				}
+			}
+		}
+		done = before
+		if p.failed {
+			p.exclude()
+			done = 0
+		}
+	}
+	p.unit = nil
+	p.exclude()
+}
+
+// find gives a link its element, or counts it among the missing.
+func (p *parser) find(l *link, missing map[string][]*link) {
+	if l.elem != nil || l.owner.bad || l.dangling {
+		return
+	}
+	if l.elem = p.dict[l.target]; l.elem != nil {
+		return
+	}
+	if l.elem = p.standardElem(l.target); l.elem != nil {
+		return
+	}
+	p.unit = l.owner.unit
 	switch {
-	case ok && target.version > d.version:
-		d.fail(p, r.at, "versionTooNew", "", property, fmt.Sprintf("%s is written in DTDL v%d, and this interface in v%d", r.id, target.version, d.version),
-			"an interface of the same version or an older one", fmt.Sprintf("use \"dtmi:dtdl:context;%d\" here", target.version))
-		return nil
-	case ok:
-		return target
+	case !l.added && !strings.HasPrefix(l.value.text, "dtmi:"):
+		p.report("badType", l.keyPlace(), l.valuePlace(), Error{Element: l.owner.id, Property: l.prop, Related: l.target, Restriction: className(l.class)})
+	case reservedAnywhere(l.target):
+		p.report("undefinedReservedId", l.keyPlace(), l.valuePlace(), Error{Element: l.owner.id, Property: termOf(l.prop), Related: l.target})
+	case p.mentioned(l.target):
+		l.dangling = true
+	default:
+		missing[l.target] = append(missing[l.target], l)
 	}
-	if _, other := p.ids[r.id]; other && !p.unread {
-		d.fail(p, r.at, "notInterface", "", property, strconv.Quote(clip(r.id))+" is not an interface", "the identifier of an interface", "")
-	} else if !p.unread { // otherwise it may well be defined in what could not be read
-		d.fail(p, r.at, "unresolvedReference", "", property, "no document of the set defines "+strconv.Quote(clip(r.id)), "an interface of the set", "add the document that defines it")
+	p.unit = nil
+}
+
+// ask asks the resolver for missing elements and reads what it returns.
+func (p *parser) ask(missing map[string][]*link, asked map[string]struct{}, round int) bool {
+	if p.options.Resolver == nil {
+		return false
+	}
+	if round >= MaxResolverRounds {
+		p.own("tooLarge", place{}, Error{Value: fmt.Sprintf("%d questions", round), Restriction: fmt.Sprintf("%d questions to the resolver", MaxResolverRounds)})
+		return false
+	}
+	var names []string
+	for _, name := range sortedNames(missing) {
+		if _, twice := asked[name]; !twice {
+			asked[name] = struct{}{}
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return false
+	}
+	docs, err := p.options.Resolver(names)
+	if err != nil {
+		p.own("resolverFailed", place{}, Error{Value: resolverError(err)})
+		return false
+	}
+	p.read(docs)
+	return true
+}
+
+func resolverError(err error) string {
+	var e *vaultmesh.Error
+	if errors.As(err, &e) {
+		return e.Error()
+	}
+	return err.Error()
+}
+
+// unresolved reports references that nothing could resolve, or puts placeholders in a partial set.
+func (p *parser) unresolved(missing map[string][]*link) {
+	for _, name := range sortedNames(missing) {
+		for _, l := range missing[name] {
+			if p.options.Partial {
+				l.elem = p.placeholder(name)
+				continue
+			}
+			p.unit = l.owner.unit
+			p.own("unresolvedReference", l.valuePlace(), Error{Element: l.owner.id, Property: termOf(l.prop), Related: name, Value: name})
+		}
+	}
+	p.unit = nil
+}
+
+// placeholder stands for an element that a partial set lacks. It has no class.
+func (p *parser) placeholder(id string) *elem {
+	e := p.missing[id]
+	if e == nil {
+		if p.missing == nil {
+			p.missing = make(map[string]*elem)
+		}
+		e = p.newElem()
+		e.id = id
+		p.missing[id] = e
+	}
+	return e
+}
+
+// standardElem returns an element that every set has, or nil.
+func (p *parser) standardElem(id string) *elem {
+	if e := p.standard[id]; e != nil {
+		return e
+	}
+	s := standardOf(id)
+	if s == nil {
+		return nil
+	}
+	if s.id != id {
+		e := p.standardElem(s.id)
+		p.standard[id] = e
+		return e
+	}
+	e := p.newElem()
+	e.id, e.class, e.version, e.childOf, e.name, e.named, e.symbol = s.id, s.class, s.version, s.childOf, s.name, s.name != "", s.symbol
+	p.standard[id] = e
+	if s.display != "" {
+		e.text[0] = Text{[]string{defaultLanguage}, []string{s.display}}
+	}
+	if s.value != "" {
+		e.value = literal{kind: '"', text: s.value}
+	}
+	for _, t := range s.types {
+		e.types = append(e.types, supplementalOf(t))
+	}
+	if s.schema != "" {
+		prop := map[classID]string{classArray: "elementSchema", classEnum: "valueSchema"}[s.class]
+		if prop == "" {
+			prop = "schema"
+		}
+		e.set(prop, p.standardElem(s.schema))
+	}
+	for _, part := range s.parts {
+		prop := "fields"
+		if s.class == classEnum {
+			prop = "enumValues"
+		}
+		e.set(prop, p.standardElem(part))
+	}
+	return e
+}
+
+// link sets the object properties of elements to what their links found.
+func (p *parser) link() {
+	for _, l := range p.links {
+		p.unit = l.owner.unit
+		p.one(l)
+	}
+	p.unit = nil
+	p.exclude()
+}
+
+func (p *parser) one(l *link) {
+	e, o := l.elem, l.owner
+	if e.class == 0 { // missing from a partial set
+		o.set(l.prop, e)
+		return
+	}
+	if !classes[e.class].partition && e.partition != nil {
+		from := o
+		if !classes[o.class].partition && o.partition != nil {
+			from = o.partition
+		}
+		if e.partition != from {
+			p.report("crossPartitionReference", l.keyPlace(), e.place(), Error{Element: o.id, Property: l.prop, Related: l.target, Value: e.partition.id, Restriction: from.id})
+		}
+	}
+	if l.class != 0 && !classes[l.class].concrete[o.version-firstVersion].has(e.class) {
+		p.report("badType", l.keyPlace(), l.valuePlace(), Error{Element: o.id, Property: l.prop, Related: l.target, Value: className(e.class), Restriction: className(l.class)})
+		return
+	}
+	if l.versions != 0 && l.value != nil && !l.versions.has(e.version) {
+		p.report("disallowedVersionReference", l.keyPlace(), e.place(), Error{Element: o.id, Property: l.prop, Related: l.target, Value: strconv.Itoa(int(e.version)), Restriction: l.versions.String()})
+	}
+	if l.childOf != "" && e.childOf != l.childOf {
+		relation := "top-level element"
+		if e.childOf != "" {
+			relation = "child of " + e.childOf
+		} else if e.parent != nil {
+			relation = "child of " + e.parent.id
+		}
+		p.report("wrongParent", l.keyPlace(), place{}, Error{Element: o.id, Property: l.prop, Related: l.target, Value: relation, Restriction: l.childOf})
+	}
+	if l.key != "" {
+		if !e.named {
+			p.report("missingDictKeyPropertyValue", l.keyPlace(), e.place(), Error{Element: o.id, Property: l.prop, Related: l.target, Value: l.key})
+		} else if first := child(o, l.prop, e.name); first != nil && first != e {
+			p.report("nonUniquePropertyValue", keyAt(first.src, first.member(l.key)), keyAt(e.src, e.member(l.key)), Error{Element: o.id, Property: l.prop, AuxProperty: l.key, Value: e.name})
+			return
+		}
+	}
+	if l.added {
+		if v := o.extension(l.prop); v != nil {
+			v.elem = e
+		}
+		return
+	}
+	if l.key != "" && slices.Contains(o.get(l.prop), e) {
+		return
+	}
+	o.set(l.prop, e)
+	if !reservedAnywhere(l.target) {
+		e.parents = append(e.parents, parentRef{o, l.prop})
+	}
+}
+
+// child returns the value of an object property that has the name, or nil.
+func child(e *elem, prop, name string) *elem {
+	list := e.get(prop)
+	if len(list) > indexed {
+		return e.walk.find(list, name)
+	}
+	for _, c := range list {
+		if c.named && c.name == name {
+			return c
+		}
 	}
 	return nil
 }
 
-// inherit links the interfaces that d extends, and then the contents of d.
-func (p *parser) inherit(d *draft) {
-	d.state = inProgress
-	d.ancestors = make(map[string]struct{})
-	for i, r := range d.bases {
-		base := p.resolve(d, r, "extends")
-		if base == nil {
-			continue
-		}
-		if slices.ContainsFunc(d.bases[:i], func(o reference) bool { return o.id == r.id }) {
-			continue
-		}
-		if base.state == inProgress {
-			d.fail(p, r.at, "extendsCycle", "", "extends", "the interface extends itself through "+strconv.Quote(base.id), "no cycle", "")
-			continue
-		}
-		if base.state == untouched {
-			p.inherit(base)
-		}
-		d.extends = append(d.extends, base.Interface)
-		d.depth = max(d.depth, base.depth+1)
-		d.ancestors[base.id] = struct{}{}
-		for id := range base.ancestors {
-			d.ancestors[id] = struct{}{}
-		}
-	}
-	d.state = linked
-	if limit := d.dialect.limits.extendsDepth; d.depth > limit {
-		d.fail(p, d.bases[0].at, "extendsTooDeep", "", "extends", fmt.Sprintf("the interface extends others over %d levels", d.depth), fmt.Sprintf("at most %d", limit), "")
-		d.depth, d.ancestors = 0, nil // the set is refused: heirs need not report it again, nor carry it on
-	}
-	if len(d.ancestors) > MaxHierarchy {
-		d.fail(p, d.bases[0].at, "tooManyExtended", "", "extends", fmt.Sprintf("the interface extends %d others", len(d.ancestors)), fmt.Sprintf("at most %d in the hierarchy", MaxHierarchy), "")
-		d.ancestors = nil
-	}
-	p.flatten(d)
-}
+// indexed is the number of values from which on lookups by name use an index.
+const indexed = 32
 
-// flatten gathers own and inherited contents by name. A content that is inherited on two ways is one content.
-func (p *parser) flatten(d *draft) {
-	i := d.Interface
-	before := p.inherited
-	p.inherited += len(d.own) + len(d.ancestors)
-	for _, base := range i.extends {
-		p.inherited += len(base.order)
+// find looks values up by name, of the one property of the element that has names for keys; the index follows what was appended since the last lookup.
+func (w *walkState) find(list []*elem, name string) *elem {
+	if w.names == nil {
+		w.names = make(map[string]*elem, len(list))
 	}
-	if p.inherited > MaxSetContents {
-		if before <= MaxSetContents {
-			d.fail(p, d.at, "tooLarge", "", "extends", "with this interface the contents of all interfaces are too many, inherited ones counted in each heir",
-				fmt.Sprintf("at most %d in a set", MaxSetContents), "")
-		}
-		return
-	}
-	i.contents = make(map[string]Content, len(d.own))
-	i.order = slices.Clip(slices.Clone(d.own))
-	for _, c := range d.own {
-		i.contents[c.Name()] = c
-	}
-	for _, base := range i.extends {
-		for _, c := range base.order {
-			have, twice := i.contents[c.Name()]
-			if !twice {
-				i.contents[c.Name()] = c
-				i.order = append(i.order, c)
+	for ; w.counted < len(list); w.counted++ {
+		if c := list[w.counted]; c.named {
+			if _, ok := w.names[c.name]; !ok {
+				w.names[c.name] = c
 			}
-			if !twice || have == c {
-				continue
-			}
-			at := d.at
-			if own, ok := d.places[c.Name()]; ok && have.DefinedIn() == i {
-				at = own.at
-			}
-			d.fail(p, at, "duplicateName", "", "name", fmt.Sprintf("the content %q is inherited from %s, and %s has one too", c.Name(), c.DefinedIn().id, have.DefinedIn().id),
-				"a name that no extended interface uses", "rename one of the two")
 		}
 	}
-	total := d.elements
-	for id := range d.ancestors {
-		total += p.drafts[id].elements
-	}
-	if total > MaxElements {
-		d.fail(p, d.at, "tooMany", "", "contents", fmt.Sprintf("the interface has %d elements, inherited ones included", total), fmt.Sprintf("at most %d", MaxElements), "")
-	}
-}
-
-// components links the interfaces of components; such an interface may not have components itself, which
-// excludes cycles too.
-func (p *parser) components(d *draft) {
-	for _, r := range d.parts {
-		target := p.resolve(d, r.reference, "schema")
-		if target == nil {
-			continue
-		}
-		r.component.schema = target.Interface
-		if at := slices.IndexFunc(target.order, func(c Content) bool { _, ok := c.(*Component); return ok }); at >= 0 {
-			d.fail(p, r.at, "nestedComponent", d.id+"/"+r.component.name, "schema",
-				fmt.Sprintf("%s has the component %q itself", target.id, target.order[at].Name()), "an interface without components", "make one of the two a relationship")
-		}
-	}
-}
-
-// schemaReferences links schemas that are named by an identifier of the same interface.
-func (p *parser) schemaReferences(d *draft) {
-	for _, r := range d.schemas {
-		if s, ok := d.local[r.id]; ok {
-			*r.slot = s
-			continue
-		}
-		if _, elsewhere := p.ids[r.id]; elsewhere {
-			d.fail(p, r.at, "notSchema", r.element, "schema", strconv.Quote(clip(r.id))+" is not a schema of this interface",
-				"a schema that this interface itself defines", "schemas of other interfaces cannot be reused, not even of extended ones")
-		} else {
-			d.fail(p, r.at, "unresolvedReference", r.element, "schema", "this interface does not define the schema "+strconv.Quote(clip(r.id)),
-				"a primitive, or a schema under \"schemas\"", "")
-		}
-	}
-	for _, q := range d.quantities {
-		if s := *q.slot; s != nil && !s.kind.Numeric() {
-			d.fail(p, q.at, "notNumeric", q.element, "schema", "the semantic type "+clip(q.id)+" is on a schema of kind "+s.kind.String(), "a numeric schema such as \"double\"", "")
-		}
-	}
-}
-
-// depths checks how deep complex schemas are nested, and that before v4 none contains itself.
-func (p *parser) depths(d *draft) {
-	m := measure{limit: d.dialect.limits.schemaDepth, depth: make(map[*Schema]int), arrays: make(map[*Schema]bool)}
-	for _, r := range d.roots {
-		if *r.slot == nil {
-			continue
-		}
-		m.recursive = false
-		deep := m.of(*r.slot, 1)
-		switch {
-		case m.recursive && d.version < 4:
-			d.fail(p, r.at, "selfReference", r.element, "schema", "the schema contains itself", "a finite schema", "schemas may contain themselves from DTDL v4 on")
-		case deep > m.limit:
-			d.fail(p, r.at, "schemaTooDeep", r.element, "schema", "complex schemas are nested too deeply", fmt.Sprintf("at most %d levels in DTDL v%d", m.limit, d.version), "")
-		}
-		if r.property && d.version == 2 && m.array(*r.slot) {
-			d.fail(p, r.at, "arrayInProperty", r.element, "schema", "the schema of a property holds an array", "no array in DTDL v2", "use DTDL v3 or v4")
-		}
-	}
-}
-
-// measure finds the greatest number of complex schemas nested in each other. What contains itself counts
-// once, since each way through it is as deep as the values are.
-type measure struct {
-	limit     int
-	depth     map[*Schema]int // -1 while it is looked at
-	recursive bool
-	arrays    map[*Schema]bool // false while it is looked at
-}
-
-func (m *measure) of(s *Schema, level int) int {
-	if s == nil || !s.kind.Complex() || level > m.limit+1 { // deeper is too deep already
-		return 0
-	}
-	if deep, ok := m.depth[s]; ok {
-		m.recursive = m.recursive || deep < 0
-		return max(deep, 0)
-	}
-	m.depth[s] = -1
-	deep := m.of(s.element, level+1)
-	for i := range s.fields {
-		deep = max(deep, m.of(s.fields[i].schema, level+1))
-	}
-	m.depth[s] = deep + 1
-	return deep + 1
-}
-
-// array reports whether a schema is or holds an array, or a geometry, whose coordinates are arrays.
-func (m *measure) array(s *Schema) bool {
-	if s == nil {
-		return false
-	}
-	if holds, ok := m.arrays[s]; ok {
-		return holds
-	}
-	m.arrays[s] = false
-	holds := s.kind == Array || s.kind.Geospatial() || m.array(s.element) ||
-		slices.ContainsFunc(s.fields, func(f Field) bool { return m.array(f.schema) })
-	m.arrays[s] = holds
-	return holds
-}
-
-func sortByID(all []*Interface) {
-	slices.SortFunc(all, func(a, b *Interface) int { return strings.Compare(a.id, b.id) })
+	return w.names[name]
 }

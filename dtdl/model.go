@@ -9,6 +9,8 @@ import (
 type Set struct {
 	interfaces map[string]*Interface
 	order      []*Interface // by identifier
+	entities   map[string]Entity
+	unresolved []string
 }
 
 // Interface returns the interface with the identifier; it does not allocate.
@@ -23,6 +25,27 @@ func (s *Set) Interfaces() []*Interface { return slices.Clone(s.order) }
 // Len returns the number of interfaces.
 func (s *Set) Len() int { return len(s.order) }
 
+// Lookup returns the element of the set with the identifier, written or assigned: an [*Interface], a
+// [Content], a [*Schema], a [*Field], an [*EnumValue], a [*Payload] or a [*MapEntry]. The schemas and units
+// that every set has are found too where the set uses them. It does not allocate.
+func (s *Set) Lookup(id string) (Entity, bool) {
+	e, ok := s.entities[id]
+	return e, ok
+}
+
+// Entities returns all elements that Lookup finds, in the order of their identifiers. The slice is the caller's.
+func (s *Set) Entities() []Entity {
+	out := make([]Entity, 0, len(s.entities))
+	for _, id := range sortedNames(s.entities) {
+		out = append(out, s.entities[id])
+	}
+	return out
+}
+
+// Unresolved returns the identifiers that a partial set refers to and does not hold, sorted. The slice is the
+// caller's.
+func (s *Set) Unresolved() []string { return slices.Clone(s.unresolved) }
+
 // IsA reports whether model is base or extends it, directly or not. Unknown identifiers are not anything.
 func (s *Set) IsA(model, base string) bool {
 	i, ok := s.interfaces[model]
@@ -36,7 +59,7 @@ func (s *Set) IsA(model, base string) bool {
 	return ok
 }
 
-// Text is a localized text, by BCP 47 language tag.
+// Text is a localized text, by language tag.
 type Text struct {
 	langs []string // sorted
 	texts []string
@@ -44,7 +67,7 @@ type Text struct {
 
 // In returns the text in the language, and if there is none the English one.
 func (t Text) In(lang string) string {
-	for _, tag := range [2]string{lang, "en"} {
+	for _, tag := range [2]string{lang, defaultLanguage} {
 		if i, ok := slices.BinarySearch(t.langs, tag); ok {
 			return t.texts[i]
 		}
@@ -53,21 +76,43 @@ func (t Text) In(lang string) string {
 }
 
 // String returns the English text.
-func (t Text) String() string { return t.In("en") }
+func (t Text) String() string { return t.In(defaultLanguage) }
 
 // Languages returns the language tags, sorted. The slice is the caller's.
 func (t Text) Languages() []string { return slices.Clone(t.langs) }
 
+// Entity is any element of a set. Only types of this package implement it.
+type Entity interface {
+	ID() string
+	Assigned() bool
+	Class() string
+	Version() int
+	Comment() string
+	DisplayName() Text
+	Description() Text
+	CoTypes() []string
+	HasCoType(name string) bool
+	Extension(name string) (json.RawMessage, bool)
+	Extensions() []string
+	SemanticType() string
+	Unit() string
+	UnitInfo() (*Unit, bool)
+	element() *Element
+}
+
 // Element is what all elements of the language have in common.
 type Element struct {
 	id          string
+	class       string
 	comment     string
 	displayName Text
 	description Text
 	coTypes     []string
 	semantic    string // the one of coTypes that is a quantity
-	unit        string
+	unit        *Unit
 	extra       []extension // in document order
+	version     uint8
+	assigned    bool
 }
 
 type extension struct {
@@ -75,8 +120,19 @@ type extension struct {
 	raw  json.RawMessage
 }
 
-// ID returns the identifier written in the document; empty if there is none.
+func (e *Element) element() *Element { return e }
+
+// ID returns the identifier: the one written in the document, or the one that the language's rules assign.
 func (e *Element) ID() string { return e.id }
+
+// Assigned reports whether the document gives the element no identifier, so that ID is an assigned one.
+func (e *Element) Assigned() bool { return e.assigned }
+
+// Class returns the class of the language: "Interface", "Property", "Object", "Double" and so on.
+func (e *Element) Class() string { return e.class }
+
+// Version is the major version of the language that the element is written in: 2, 3 or 4.
+func (e *Element) Version() int { return int(e.version) }
 
 // Comment returns the note for model authors.
 func (e *Element) Comment() string { return e.comment }
@@ -87,13 +143,29 @@ func (e *Element) DisplayName() Text { return e.displayName }
 // Description returns the localized description for display.
 func (e *Element) Description() Text { return e.description }
 
-// CoTypes returns the semantic and adjunct types beside the element's own, as written. The slice is the caller's.
+// CoTypes returns the semantic and adjunct types beside the element's class: the term of a known one, and an
+// unknown one as it is written. The slice is the caller's.
 func (e *Element) CoTypes() []string { return slices.Clone(e.coTypes) }
 
 // HasCoType reports whether the element has the semantic or adjunct type; it does not allocate.
 func (e *Element) HasCoType(name string) bool { return slices.Contains(e.coTypes, name) }
 
-// Extension returns the JSON text of a property that an extension of the language adds.
+// SemanticType returns the quantity that the element measures, for example "Velocity"; empty if there is none.
+func (e *Element) SemanticType() string { return e.semantic }
+
+// Unit returns the term of the unit of the element's values, for example "metrePerSecond"; empty if there is
+// none.
+func (e *Element) Unit() string {
+	if e.unit == nil {
+		return ""
+	}
+	return e.unit.name
+}
+
+// UnitInfo returns the unit of the element's values.
+func (e *Element) UnitInfo() (*Unit, bool) { return e.unit, e.unit != nil }
+
+// Extension returns the JSON text of a property that an extension of the language adds, by its term.
 func (e *Element) Extension(name string) (json.RawMessage, bool) {
 	for _, x := range e.extra {
 		if x.name == name {
@@ -103,19 +175,40 @@ func (e *Element) Extension(name string) (json.RawMessage, bool) {
 	return nil, false
 }
 
+// Extensions returns the names of the properties that extensions add, in document order. The slice is the caller's.
+func (e *Element) Extensions() []string {
+	out := make([]string, len(e.extra))
+	for i, x := range e.extra {
+		out[i] = x.name
+	}
+	return out
+}
+
+// Unit is a unit of measurement of the language's quantities.
+type Unit struct {
+	Element
+	name, symbol, kind string
+}
+
+// Name returns the term, for example "metrePerSecond".
+func (u *Unit) Name() string { return u.name }
+
+// Symbol returns the symbol, for example "m/s".
+func (u *Unit) Symbol() string { return u.symbol }
+
+// Kind returns the name of the family of units, for example "VelocityUnit".
+func (u *Unit) Kind() string { return u.kind }
+
 // Interface describes the contents of a kind of twin.
 type Interface struct {
 	Element
-	version   int
 	extends   []*Interface
 	ancestors map[string]struct{}
 	contents  map[string]Content // own and inherited, by name
 	order     []Content          // own in document order, then inherited in order of extends
 	schemas   []*Schema
+	require   []string // properties that an instance must have
 }
-
-// Version is the major version of the language that the interface is written in: 2, 3 or 4.
-func (i *Interface) Version() int { return i.version }
 
 // Extends returns the interfaces that i extends directly. The slice is the caller's.
 func (i *Interface) Extends() []*Interface { return slices.Clone(i.extends) }
@@ -156,6 +249,7 @@ func lookup[C Content](i *Interface, name string) (C, bool) {
 
 // Content is one of [*Property], [*Telemetry], [*Command], [*Relationship] and [*Component].
 type Content interface {
+	Entity
 	Name() string
 	// DefinedIn is the interface that declares the content; of an inherited one, the ancestor.
 	DefinedIn() *Interface
@@ -185,16 +279,20 @@ type Property struct {
 // Schema returns the type of the values.
 func (p *Property) Schema() *Schema { return p.schema }
 
-// Unit returns the unit as written, for example "metrePerSecond"; empty if there is none.
-func (p *Property) Unit() string { return p.unit }
+// Required reports whether an instance must have the property. The language makes properties optional unless
+// the extension "requirement" says otherwise.
+func (p *Property) Required() bool { return p.HasCoType("Required") }
 
 // Writable reports whether the state can be set from outside.
 func (p *Property) Writable() bool { return p.writable }
 
 // Validate reports whether raw is a value of the property.
 func (p *Property) Validate(raw json.RawMessage) error {
-	return p.schema.validate("property", p.name, raw)
+	return instance{schema: p.schema}.validate("property", p.name, raw)
 }
+
+// Faults returns all that makes raw no value of the property, at most [MaxFaults]; nil if it is one.
+func (p *Property) Faults(raw json.RawMessage) []Fault { return instance{schema: p.schema}.faults(raw) }
 
 // Telemetry is data that a twin emits.
 type Telemetry struct {
@@ -205,12 +303,14 @@ type Telemetry struct {
 // Schema returns the type of the values.
 func (t *Telemetry) Schema() *Schema { return t.schema }
 
-// Unit returns the unit as written; empty if there is none.
-func (t *Telemetry) Unit() string { return t.unit }
-
 // Validate reports whether raw is a value of the telemetry.
 func (t *Telemetry) Validate(raw json.RawMessage) error {
-	return t.schema.validate("telemetry", t.name, raw)
+	return instance{schema: t.schema}.validate("telemetry", t.name, raw)
+}
+
+// Faults returns all that makes raw no value of the telemetry, at most [MaxFaults]; nil if it is one.
+func (t *Telemetry) Faults(raw json.RawMessage) []Fault {
+	return instance{schema: t.schema}.faults(raw)
 }
 
 // Command is an operation that a twin can perform.
@@ -248,7 +348,15 @@ func (p *Payload) Validate(raw json.RawMessage) error {
 	if p.nullable && isNull(raw) {
 		return nil
 	}
-	return p.schema.validate(p.role, p.name, raw)
+	return instance{schema: p.schema}.validate(p.role, p.name, raw)
+}
+
+// Faults returns all that makes raw no valid payload, at most [MaxFaults]; nil if it is one.
+func (p *Payload) Faults(raw json.RawMessage) []Fault {
+	if p.nullable && isNull(raw) {
+		return nil
+	}
+	return instance{schema: p.schema}.faults(raw)
 }
 
 // Relationship is a kind of link from a twin to other twins.
@@ -260,7 +368,7 @@ type Relationship struct {
 	writable   bool
 }
 
-// Target is the interface that targets must be; empty if any will do.
+// Target is the interface that targets must be; empty if any will do. It need not be in the set.
 func (r *Relationship) Target() string { return r.target }
 
 // Multiplicity returns the least and the greatest number of targets; max is 0 where there is no limit.
@@ -288,5 +396,5 @@ type Component struct {
 	schema *Interface
 }
 
-// Schema returns the interface of the component.
+// Schema returns the interface of the component; nil where a partial set lacks it.
 func (c *Component) Schema() *Interface { return c.schema }

@@ -1,10 +1,7 @@
 package dtdl
 
 import (
-	"fmt"
 	"strconv"
-
-	"vaultmesh.org/vaultmesh"
 )
 
 // open consumes the bracket that begins an array or an object, and counts the nesting.
@@ -13,7 +10,7 @@ func (sc *scanner) open(bracket byte, k SchemaKind) *fault {
 		return sc.mismatch(k)
 	}
 	if sc.depth == MaxValueDepth {
-		return &fault{kind: vaultmesh.TooLarge, detail: "arrays and objects are nested too deeply", want: fmt.Sprintf("at most %d levels", MaxValueDepth)}
+		return tooDeep()
 	}
 	sc.depth++
 	sc.i++
@@ -50,8 +47,8 @@ func (sc *scanner) array(s *Schema) *fault {
 		return nil
 	}
 	for i := 0; ; i++ {
-		if f := sc.value(s.element); f != nil {
-			return f.in(strconv.Itoa(i))
+		if f := sc.element(s.elem, i); f != nil {
+			return f
 		}
 		if end, f := sc.next(']'); end || f != nil {
 			return f
@@ -93,11 +90,13 @@ func (sc *scanner) mapping(s *Schema) *fault {
 		}
 		k := string(key)
 		if _, twice := seen[k]; twice {
-			return outside(Map, "the key "+strconv.QuoteToASCII(clip(k))+" occurs twice")
+			if f := sc.note(outside(Map, "the key "+strconv.QuoteToASCII(clip(k))+" occurs twice")); f != nil {
+				return f
+			}
 		}
 		seen[k] = struct{}{}
-		if f := sc.value(s.element); f != nil {
-			return f.in(k)
+		if f := sc.inner(instance{schema: s.elem}, k); f != nil {
+			return f
 		}
 		if end, f := sc.next('}'); end || f != nil {
 			return f
@@ -116,36 +115,49 @@ func (sc *scanner) object(s *Schema) *fault {
 	}
 	if sc.peek() == '}' {
 		sc.close()
-		return s.missing(seen)
+		return sc.required(s, seen)
 	}
 	for {
 		key, f := sc.member()
 		if f != nil {
 			return f
 		}
-		i, ok := s.byName[string(key)]
-		if !ok {
-			return outside(s.kind, "there is no field "+strconv.QuoteToASCII(clip(string(key)))+" in the model")
-		}
-		if seen[i] {
-			return outside(s.kind, "the field "+strconv.Quote(s.fields[i].name)+" occurs twice")
-		}
-		seen[i] = true
-		if f := sc.value(s.fields[i].schema); f != nil {
-			return f.in(s.fields[i].name)
+		if f := sc.field(s, key, seen); f != nil {
+			return f
 		}
 		if end, f := sc.next('}'); f != nil {
 			return f
 		} else if end {
-			return s.missing(seen)
+			return sc.required(s, seen)
 		}
 	}
 }
 
-func (s *Schema) missing(seen []bool) *fault {
+// field reads the value of a member of an Object.
+func (sc *scanner) field(s *Schema, key []byte, seen []bool) *fault {
+	i, ok := s.byName[string(key)]
+	if !ok {
+		if f := sc.note(outside(s.kind, "there is no field "+strconv.QuoteToASCII(clip(string(key)))+" in the model")); f != nil {
+			return f
+		}
+		return sc.jump()
+	}
+	if seen[i] {
+		if f := sc.note(outside(s.kind, "the field "+strconv.Quote(s.fields[i].name)+" occurs twice")); f != nil {
+			return f
+		}
+	}
+	seen[i] = true
+	return sc.inner(instance{schema: s.fields[i].schema}, s.fields[i].name)
+}
+
+// required looks for fields that must be there and are not.
+func (sc *scanner) required(s *Schema, seen []bool) *fault {
 	for _, i := range s.require {
 		if !seen[i] {
-			return outside(s.kind, "the required field "+strconv.Quote(s.fields[i].name)+" is missing")
+			if f := sc.note(outside(s.kind, "the required field "+strconv.Quote(s.fields[i].name)+" is missing")); f != nil {
+				return f
+			}
 		}
 	}
 	return nil

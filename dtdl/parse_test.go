@@ -87,106 +87,106 @@ func TestRules(t *testing.T) {
 		{"invalid UTF-8", []string{strings.Replace(part, "Telemetry", "Tele\xFF", 1)}, "notJson"},
 		{"lone surrogate", []string{strings.Replace(part, `"p"`, `"\ud800"`, 1)}, "notJson"},
 		{"depth of JSON", []string{strings.Repeat("[", MaxDocumentDepth+1)}, "notJson"},
-		{"duplicate key", []string{strings.Replace(part, `"name":"p"`, `"name":"p","name":"q"`, 1)}, "duplicateKey"},
-		{"not an interface", []string{`[1]`}, "notInterface"},
+		{"duplicate key", []string{strings.Replace(part, `"name":"p"`, `"name":"p","name":"q"`, 1)}, "duplicatePropertyName"},
+		{"not an interface", []string{`[1]`}, "notJsonObject"},
 		{"no context", []string{`{"@id":"dtmi:t:x;1","@type":"Interface"}`}, "missingContext"},
-		{"unknown version", []string{strings.Replace(part, "context;4", "context;5", 1)}, "badContext"},
-		{"context of terms", []string{strings.Replace(part, `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4",{"a":"b"}]`, 1)}, "badContext"},
-		{"unknown extension", []string{strings.Replace(part, `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4","dtmi:x:ext;1"]`, 1)}, "undefinedExtension"},
-		{"no type", []string{`{"@context":"dtmi:dtdl:context;4","@id":"dtmi:t:x;1"}`}, "missingType"},
-		{"other type", []string{strings.Replace(part, `"Interface"`, `"Telemetry"`, 1)}, "badType"},
-		{"type in lower case", []string{strings.Replace(part, `"Interface"`, `"interface"`, 1)}, "missingType"},
-		{"no identifier", []string{`{"@context":"dtmi:dtdl:context;4","@type":"Interface"}`}, "missingId"},
-		{"bad identifier", []string{iface("dtmi:t:x-y;1", `"contents":[]`)}, "badDtmi"},
-		{"no version in v2", []string{v2(iface("dtmi:t:x", `"contents":[]`))}, "badDtmi"},
+		{"unknown version", []string{strings.Replace(part, "context;4", "context;5", 1)}, "unrecognizedContextVersion"},
+		{"context of terms", []string{strings.Replace(part, `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4",{"a":"b"}]`, 1)}, "disallowedLocalContext"},
+		{"unknown extension", []string{strings.Replace(part, `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4","dtmi:x:ext;1"]`, 1)}, "unresolvableContextSpecifier"},
+		{"no type", []string{`{"@context":"dtmi:dtdl:context;4","@id":"dtmi:t:x;1"}`}, "typeNotRootable"},
+		{"other type", []string{strings.Replace(part, `"Interface"`, `"Telemetry"`, 1)}, "typeNotRootable"},
+		{"type in lower case", []string{strings.Replace(part, `"Interface"`, `"interface"`, 1)}, "typeNotRootable"},
+		{"no identifier", []string{`{"@context":"dtmi:dtdl:context;4","@type":"Interface"}`}, "missingTopLevelId"},
+		{"bad identifier", []string{iface("dtmi:t:x-y;1", `"contents":[]`)}, "invalidId"},
+		{"no version in v2", []string{v2(iface("dtmi:t:x", `"contents":[]`))}, "invalidId"},
 		{"no version in v4", []string{iface("dtmi:t:x", `"contents":[]`)}, ""},
-		{"system identifier", []string{iface("dtmi:t:_x;1", `"contents":[]`)}, "systemDtmi"},
+		{"system identifier", []string{iface("dtmi:t:_x;1", `"contents":[]`)}, "invalidId"},
 		{"reserved identifier", []string{iface("dtmi:dtdl:x;1", `"contents":[]`)}, "reservedId"},
 		{"identifier of 128", []string{iface("dtmi:"+long(121)+";1", `"contents":[]`)}, ""},
-		{"identifier of 129", []string{iface("dtmi:"+long(122)+";1", `"contents":[]`)}, "idTooLong"},
-		{"unknown property", []string{iface("dtmi:t:x;1", `"content":[]`)}, "unknownProperty"},
-		{"unknown keyword", []string{iface("dtmi:t:x;1", `"@graph":[]`)}, "unknownProperty"},
-		{"unit without extension", []string{contents(`{"@type":"Telemetry","name":"v","schema":"double","unit":"volt"}`)}, "unknownProperty"},
-		{"co-type without extension", []string{contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double"}`)}, "undefinedType"},
-		{"adjunct on another class", []string{with(contents(`{"@type":["Command","Historized"],"name":"v"}`), "historization;2")}, "badCoType"},
-		{"adjunct without its property", []string{with(contents(`{"@type":["Command","Cacheable"],"name":"v"}`), "mqtt;3")}, "missingProperty"},
-		{"adjunct", []string{with(contents(`{"@type":["Command","Cacheable"],"name":"v","ttl":"PT1M"}`), "mqtt;3")}, ""},
-		{"adjunct of a later extension", []string{with(contents(`{"@type":["Property","Fragmented"],"name":"v","schema":"double"}`), "mqtt;3")}, "undefinedType"},
-		{"extension of no such version", []string{with(contents(``), "mqtt;9")}, "badExtension"},
+		{"identifier of 129", []string{iface("dtmi:"+long(122)+";1", `"contents":[]`)}, "idTooLongForType"},
+		{"unknown property", []string{iface("dtmi:t:x;1", `"content":[]`)}, "propertyUndefinedTerm"},
+		{"unknown keyword", []string{iface("dtmi:t:x;1", `"@graph":[]`)}, "topLevelGraphDisallowed"},
+		{"unit without extension", []string{contents(`{"@type":"Telemetry","name":"v","schema":"double","unit":"volt"}`)}, "propertyUndefinedTerm"},
+		{"co-type without extension", []string{contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double"}`)}, "typeUndefinedTerm"},
+		{"adjunct on another class", []string{with(contents(`{"@type":["Command","Historized"],"name":"v"}`), "historization;2")}, "invalidCotype"},
+		{"adjunct without its property", []string{with(contents(`{"@type":["Command","Cacheable"],"name":"v"}`), "mqtt;3")}, "missingSupplementalLiteralProperty missingCocotype"},
+		{"adjunct", []string{with(contents(`{"@type":["Command","Cacheable","Idempotent"],"name":"v","ttl":"PT1M"}`), "mqtt;3")}, ""},
+		{"adjunct of a later extension", []string{with(contents(`{"@type":["Property","Fragmented"],"name":"v","schema":"double"}`), "mqtt;3")}, "typeUndefinedTerm"},
+		{"extension of no such version", []string{with(contents(``), "mqtt;9")}, "unresolvableContextVersion"},
 		{"quantity", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double","unit":"volt"}`), "quantitativeTypes;2")}, ""},
-		{"quantity without unit", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double"}`), "quantitativeTypes;2")}, "missingProperty"},
-		{"quantity of text", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"string","unit":"volt"}`), "quantitativeTypes;2")}, "notNumeric"},
-		{"quantity on a command", []string{with(contents(`{"@type":["Command","Voltage"],"name":"v"}`), "quantitativeTypes;2")}, "badCoType"},
-		{"two quantities", []string{with(contents(`{"@type":["Telemetry","Voltage","Power"],"name":"v","schema":"double","unit":"volt"}`), "quantitativeTypes;2")}, "twoSemanticTypes"},
-		{"unit is a number", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double","unit":1}`), "quantitativeTypes;2")}, "badUnit"},
-		{"limitless without limits", []string{strings.Replace(part, "context;4", "context;4#limitless", 1)}, "badContext"},
+		{"quantity without unit", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double"}`), "quantitativeTypes;2")}, "missingSupplementalObjectProperty"},
+		{"quantity of text", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"string","unit":"volt"}`), "quantitativeTypes;2")}, "notRequiredType"},
+		{"quantity on a command", []string{with(contents(`{"@type":["Command","Voltage"],"name":"v"}`), "quantitativeTypes;2")}, "missingSupplementalObjectProperty invalidCotype"},
+		{"two quantities", []string{with(contents(`{"@type":["Telemetry","Voltage","Power"],"name":"v","schema":"double","unit":"volt"}`), "quantitativeTypes;2")}, "conflictingSupplementalTypes"},
+		{"unit is a number", []string{with(contents(`{"@type":["Telemetry","Voltage"],"name":"v","schema":"double","unit":1}`), "quantitativeTypes;2")}, "refNotStringOrObject objectCountBelowMin"},
+		{"limitless without limits", []string{strings.Replace(part, "context;4", "context;4#limitless", 1)}, "missingLimitContext"},
 		{"limits of onvif", []string{strings.Replace(telemetry(nest(24)), `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4#limitless","dtmi:dtdl:limits:onvif;1"]`, 1)}, ""},
-		{"limits of onvif passed", []string{strings.Replace(telemetry(nest(25)), `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4#limitless","dtmi:dtdl:limits:onvif;1"]`, 1)}, "schemaTooDeep"},
-		{"newer element inside", []string{strings.Replace(v3(telemetry(nest(1))), `"@type":"Array"`, `"@context":"dtmi:dtdl:context;4","@type":"Array"`, 1)}, "badVersion"},
-		{"property by term and identifier", []string{iface("dtmi:t:x;1", `"comment":"a","dtmi:dtdl:property:comment;4":"b"`)}, "duplicateKey"},
-		{"one language twice", []string{iface("dtmi:t:x;1", `"displayName":["a","b"]`)}, "duplicateLanguage"},
-		{"two contents of one name", []string{contents(`{"@type":"Command","name":"v"},{"@type":"Command","name":"v"}`)}, "duplicateName"},
-		{"no name", []string{contents(`{"@type":"Command"}`)}, "missingName"},
-		{"name with a dash", []string{contents(`{"@type":"Command","name":"a-b"}`)}, "badName"},
-		{"name ends in underscore", []string{contents(`{"@type":"Command","name":"a_"}`)}, "badName"},
+		{"limits of onvif passed", []string{strings.Replace(telemetry(nest(25)), `"dtmi:dtdl:context;4"`, `["dtmi:dtdl:context;4#limitless","dtmi:dtdl:limits:onvif;1"]`, 1)}, "excessiveDepthWide"},
+		{"newer element inside", []string{strings.Replace(v3(telemetry(nest(1))), `"@type":"Array"`, `"@context":"dtmi:dtdl:context;4","@type":"Array"`, 1)}, "disallowedVersionDefinition"},
+		{"property by term and identifier", []string{iface("dtmi:t:x;1", `"comment":"a","dtmi:dtdl:property:comment;4":"b"`)}, "duplicatePropertyName"},
+		{"one language twice", []string{iface("dtmi:t:x;1", `"displayName":["a","b"]`)}, "langStringElementCodeNotUnique"},
+		{"two contents of one name", []string{contents(`{"@type":"Command","name":"v"},{"@type":"Command","name":"v"}`)}, "nonUniquePropertyValue"},
+		{"no name", []string{contents(`{"@type":"Command"}`)}, "missingDtmiSegPropertyValue"},
+		{"name with a dash", []string{contents(`{"@type":"Command","name":"a-b"}`)}, "stringInvalid"},
+		{"name ends in underscore", []string{contents(`{"@type":"Command","name":"a_"}`)}, "stringInvalid"},
 		{"name of 512", []string{contents(`{"@type":"Command","name":"` + long(512) + `"}`)}, ""},
-		{"name of 513", []string{contents(`{"@type":"Command","name":"` + long(513) + `"}`)}, "badName"},
-		{"name of 65 in v2", []string{v2(contents(`{"@type":"Command","name":"` + long(65) + `"}`))}, "badName"},
-		{"name is a number", []string{contents(`{"@type":"Command","name":1}`)}, "notString"},
-		{"comment of 513", []string{iface("dtmi:t:x;1", `"comment":"`+long(513)+`"`)}, "textTooLong"},
-		{"language tag", []string{iface("dtmi:t:x;1", `"displayName":{"english":"x"}`)}, "badLanguage"},
-		{"no schema", []string{contents(`{"@type":"Telemetry","name":"v"}`)}, "missingSchema"},
-		{"unknown schema", []string{telemetry(`"doubel"`)}, "badSchema"},
-		{"byte in v3", []string{v3(telemetry(`"byte"`))}, "badSchema"},
+		{"name of 513", []string{contents(`{"@type":"Command","name":"` + long(513) + `"}`)}, "stringTooLong"},
+		{"name of 65 in v2", []string{v2(contents(`{"@type":"Command","name":"` + long(65) + `"}`))}, "stringTooLong"},
+		{"name is a number", []string{contents(`{"@type":"Command","name":1}`)}, "stringNotString"},
+		{"comment of 513", []string{iface("dtmi:t:x;1", `"comment":"`+long(513)+`"`)}, "stringTooLong"},
+		{"language tag", []string{iface("dtmi:t:x;1", `"displayName":{"english":"x"}`)}, "langStringInvalidCode"},
+		{"no schema", []string{contents(`{"@type":"Telemetry","name":"v"}`)}, "missingObjectProperty"},
+		{"unknown schema", []string{telemetry(`"doubel"`)}, "badDtmiOrTerm objectCountBelowMin"},
+		{"byte in v3", []string{v3(telemetry(`"byte"`))}, "badDtmiOrTerm objectCountBelowMin"},
 		{"schema of nowhere", []string{telemetry(`"dtmi:t:none;1"`)}, "unresolvedReference"},
 		{"schema of another interface", []string{telemetry(`"dtmi:t:e;1"`),
-			iface("dtmi:t:y;1", `"schemas":[{"@id":"dtmi:t:e;1","@type":"Array","elementSchema":"double"}]`)}, "notSchema"},
-		{"reusable schema without identifier", []string{iface("dtmi:t:x;1", `"schemas":[{"@type":"Array","elementSchema":"double"}]`)}, "missingId"},
-		{"array without element", []string{telemetry(`{"@type":"Array"}`)}, "missingProperty"},
+			iface("dtmi:t:y;1", `"schemas":[{"@id":"dtmi:t:e;1","@type":"Array","elementSchema":"double"}]`)}, "crossPartitionReference"},
+		{"reusable schema without identifier", []string{iface("dtmi:t:x;1", `"schemas":[{"@type":"Array","elementSchema":"double"}]`)}, "missingRequiredId"},
+		{"array without element", []string{telemetry(`{"@type":"Array"}`)}, "missingObjectProperty"},
 		{"8 levels in v4", []string{telemetry(nest(8))}, ""},
-		{"9 levels in v4", []string{telemetry(nest(9))}, "schemaTooDeep"},
+		{"9 levels in v4", []string{telemetry(nest(9))}, "excessiveDepthWide"},
 		{"5 levels in v3", []string{v3(telemetry(nest(5)))}, ""},
-		{"6 levels in v3", []string{v3(telemetry(nest(6)))}, "schemaTooDeep"},
+		{"6 levels in v3", []string{v3(telemetry(nest(6)))}, "excessiveDepthWide"},
 		{"schema in itself in v4", []string{self}, ""},
-		{"schema in itself in v3", []string{v3(self)}, "selfReference"},
-		{"array in property in v2", []string{v2(contents(`{"@type":"Property","name":"v","schema":` + nest(1) + `}`))}, "arrayInProperty"},
-		{"map key", []string{telemetry(`{"@type":"Map","mapKey":{"name":"k","schema":"integer"},"mapValue":{"name":"v","schema":"double"}}`)}, "badMapKey"},
-		{"enum of doubles", []string{telemetry(`{"@type":"Enum","valueSchema":"double","enumValues":[]}`)}, "badValueSchema"},
-		{"enum value of another type", []string{telemetry(`{"@type":"Enum","valueSchema":"integer","enumValues":[{"name":"a","enumValue":"1"}]}`)}, "notInteger"},
-		{"enum value beyond 32 bits", []string{telemetry(`{"@type":"Enum","valueSchema":"integer","enumValues":[{"name":"a","enumValue":2147483648}]}`)}, "notInteger"},
-		{"enum value twice", []string{telemetry(`{"@type":"Enum","valueSchema":"string","enumValues":[{"name":"a","enumValue":"x"},{"name":"b","enumValue":"x"}]}`)}, "duplicateValue"},
-		{"enum name twice", []string{telemetry(`{"@type":"Enum","valueSchema":"string","enumValues":[{"name":"a","enumValue":"x"},{"name":"a","enumValue":"y"}]}`)}, "duplicateName"},
-		{"field twice", []string{telemetry(`{"@type":"Object","fields":[{"name":"a","schema":"double"},{"name":"a","schema":"double"}]}`)}, "duplicateName"},
-		{"nullable in v3", []string{v3(contents(`{"@type":"Command","name":"c","request":{"name":"r","schema":"double","nullable":true}}`))}, "unknownProperty"},
-		{"writable is a string", []string{contents(`{"@type":"Property","name":"v","schema":"double","writable":"true"}`)}, "notBoolean"},
-		{"least multiplicity", []string{contents(`{"@type":"Relationship","name":"r","minMultiplicity":1}`)}, "badMultiplicity"},
-		{"greatest multiplicity", []string{contents(`{"@type":"Relationship","name":"r","maxMultiplicity":0}`)}, "badMultiplicity"},
-		{"target", []string{contents(`{"@type":"Relationship","name":"r","target":"bus"}`)}, "badDtmi"},
+		{"schema in itself in v3", []string{v3(self)}, "recursiveStructureNarrow recursiveStructureWide recursiveStructureWide"},
+		{"array in property in v2", []string{v2(contents(`{"@type":"Property","name":"v","schema":` + nest(1) + `}`))}, "excludedType"},
+		{"map key", []string{telemetry(`{"@type":"Map","mapKey":{"name":"k","schema":"integer"},"mapValue":{"name":"v","schema":"double"}}`)}, "badType"},
+		{"enum of doubles", []string{telemetry(`{"@type":"Enum","valueSchema":"double","enumValues":[]}`)}, "incorrectPropertyValue"},
+		{"enum value of another type", []string{telemetry(`{"@type":"Enum","valueSchema":"integer","enumValues":[{"name":"a","enumValue":"1"}]}`)}, "nonConformantDatatype"},
+		{"enum value beyond 32 bits", []string{telemetry(`{"@type":"Enum","valueSchema":"integer","enumValues":[{"name":"a","enumValue":2147483648}]}`)}, "nonConformantDatatype"},
+		{"enum value twice", []string{telemetry(`{"@type":"Enum","valueSchema":"string","enumValues":[{"name":"a","enumValue":"x"},{"name":"b","enumValue":"x"}]}`)}, "nonUniquePropertyValue"},
+		{"enum name twice", []string{telemetry(`{"@type":"Enum","valueSchema":"string","enumValues":[{"name":"a","enumValue":"x"},{"name":"a","enumValue":"y"}]}`)}, "nonUniquePropertyValue"},
+		{"field twice", []string{telemetry(`{"@type":"Object","fields":[{"name":"a","schema":"double"},{"name":"a","schema":"double"}]}`)}, "nonUniquePropertyValue"},
+		{"nullable in v3", []string{v3(contents(`{"@type":"Command","name":"c","request":{"name":"r","schema":"double","nullable":true}}`))}, "propertyUndefinedTerm"},
+		{"writable is a string", []string{contents(`{"@type":"Property","name":"v","schema":"double","writable":"true"}`)}, "booleanNotBoolean"},
+		{"least multiplicity", []string{contents(`{"@type":"Relationship","name":"r","minMultiplicity":1}`)}, "valueNotExact"},
+		{"greatest multiplicity", []string{contents(`{"@type":"Relationship","name":"r","maxMultiplicity":0}`)}, "valueBelowMin"},
+		{"target", []string{contents(`{"@type":"Relationship","name":"r","target":"bus"}`)}, "identifierNotDtmi"},
 		{"target that no document defines", []string{contents(`{"@type":"Relationship","name":"r","target":"dtmi:t:none;1"}`)}, ""},
 		{"component", []string{part, holder}, ""},
 		{"component of nowhere", []string{holder}, "unresolvedReference"},
-		{"component with components", []string{part, holder, contents(`{"@type":"Component","name":"h","schema":"dtmi:t:holder;1"}`)}, "nestedComponent"},
+		{"component with components", []string{part, holder, contents(`{"@type":"Component","name":"h","schema":"dtmi:t:holder;1"}`)}, "excludedType"},
 		{"component with inherited components", []string{part, holder, iface("dtmi:t:heir;1", `"extends":"dtmi:t:holder;1"`),
-			contents(`{"@type":"Component","name":"h","schema":"dtmi:t:heir;1"}`)}, "nestedComponent"},
-		{"component of itself", []string{contents(`{"@type":"Component","name":"h","schema":"dtmi:t:x;1"}`)}, "nestedComponent"},
-		{"identifier twice", []string{part, part}, "duplicateId"},
+			contents(`{"@type":"Component","name":"h","schema":"dtmi:t:heir;1"}`)}, "excludedType"},
+		{"component of itself", []string{contents(`{"@type":"Component","name":"h","schema":"dtmi:t:x;1"}`)}, "excludedType"},
+		{"identifier twice", []string{part, part}, "duplicateDefinition"},
 		{"extends of nowhere", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:none;1"`)}, "unresolvedReference"},
-		{"extends a schema", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:e;1"`), iface("dtmi:t:y;1", `"schemas":[{"@id":"dtmi:t:e;1","@type":"Array","elementSchema":"double"}]`)}, "notInterface"},
-		{"extends itself", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:x;1"`)}, "extendsCycle"},
-		{"extends in a circle", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:y;1"`), iface("dtmi:t:y;1", `"extends":"dtmi:t:x;1"`)}, "extendsCycle"},
+		{"extends a schema", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:e;1"`), iface("dtmi:t:y;1", `"schemas":[{"@id":"dtmi:t:e;1","@type":"Array","elementSchema":"double"}]`)}, "crossPartitionReference badType"},
+		{"extends itself", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:x;1"`)}, "recursiveStructureNarrow"},
+		{"extends in a circle", []string{iface("dtmi:t:x;1", `"extends":"dtmi:t:y;1"`), iface("dtmi:t:y;1", `"extends":"dtmi:t:x;1"`)}, "recursiveStructureNarrow recursiveStructureNarrow"},
 		{"extends over 12 levels", []string{chain(13, 4)}, ""},
-		{"extends over 13 levels", []string{chain(14, 4)}, "extendsTooDeep"},
+		{"extends over 13 levels", []string{chain(14, 4)}, "excessiveDepthNarrow"},
 		{"extends over 10 levels in v3", []string{chain(11, 3)}, ""},
-		{"extends over 11 levels in v3", []string{chain(12, 3)}, "extendsTooDeep"},
-		{"extends a newer version", []string{part, v3(iface("dtmi:t:x;1", `"extends":"dtmi:t:part;1"`))}, "versionTooNew"},
-		{"inherited name", []string{part, iface("dtmi:t:x;1", `"extends":"dtmi:t:part;1","contents":[{"@type":"Command","name":"p"}]`)}, "duplicateName"},
+		{"extends over 11 levels in v3", []string{chain(12, 3)}, "excessiveDepthNarrow"},
+		{"extends a newer version", []string{part, v3(iface("dtmi:t:x;1", `"extends":"dtmi:t:part;1"`))}, "disallowedVersionReference"},
+		{"inherited name", []string{part, iface("dtmi:t:x;1", `"extends":"dtmi:t:part;1","contents":[{"@type":"Command","name":"p"}]`)}, "nonUniqueImportedPropertyValue"},
 		{"diamond", []string{part, iface("dtmi:t:l;1", `"extends":"dtmi:t:part;1"`), iface("dtmi:t:r;1", `"extends":"dtmi:t:part;1"`),
 			iface("dtmi:t:x;1", `"extends":["dtmi:t:l;1","dtmi:t:r;1"]`)}, ""},
 		{"one name from two sides", []string{part, iface("dtmi:t:q;1", `"contents":[{"@type":"Command","name":"p"}]`),
-			iface("dtmi:t:x;1", `"extends":["dtmi:t:part;1","dtmi:t:q;1"]`)}, "duplicateName"},
-		{"interface of 1 MiB", []string{iface("dtmi:t:x;1", `"contents":[]`+strings.Repeat(" ", MaxInterfaceSize))}, "interfaceTooLarge"},
+			iface("dtmi:t:x;1", `"extends":["dtmi:t:part;1","dtmi:t:q;1"]`)}, "nonUniqueImportedPropertyValue"},
+		{"interface of 1 MiB", []string{iface("dtmi:t:x;1", `"contents":[]`+strings.Repeat(" ", 1<<20))}, "partitionTooLarge"},
 		{"inline interface", []string{iface("dtmi:t:x;1", `"extends":`+part)}, ""},
-		{"several errors", []string{`[1,2]`, contents(`{"@type":"Command"}`)}, "notInterface notInterface missingName"},
+		{"several errors", []string{`[1,2]`, contents(`{"@type":"Command"}`)}, "notJsonObject notJsonObject missingDtmiSegPropertyValue"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := parse(c.docs...)
@@ -194,7 +194,7 @@ func TestRules(t *testing.T) {
 			var got []string
 			if errors.As(err, &all) {
 				for _, e := range all.List {
-					got = append(got, e.Validation)
+					got = append(got, e.Code())
 				}
 				if vaultmesh.KindOf(err) != vaultmesh.Invalid {
 					t.Errorf("the kind is %v", vaultmesh.KindOf(err))
@@ -278,7 +278,7 @@ func TestSetLimits(t *testing.T) {
 	} {
 		_, err := Parse(docs, Options{})
 		var all *Errors
-		if !errors.As(err, &all) || all.List[0].Validation != "tooLarge" {
+		if !errors.As(err, &all) || all.List[0].Code() != "tooLarge" {
 			t.Errorf("%s: %.200v", name, err)
 		}
 	}
@@ -368,4 +368,41 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// TestOptions holds what the options that limit documents refuse.
+func TestOptions(t *testing.T) {
+	with := func(context string) []Document {
+		return []Document{{Name: "x", Data: []byte(strings.Replace(iface("dtmi:t:x;1", `"contents":[]`), `"dtmi:dtdl:context;4"`, context, 1))}}
+	}
+	onvif := `["dtmi:dtdl:context;4#limitless","dtmi:dtdl:limits:onvif;1"]`
+	for _, c := range []struct {
+		name, context string
+		o             Options
+		want          string
+	}{
+		{"no limit", `"dtmi:dtdl:context;4"`, Options{}, ""},
+		{"the highest version", `"dtmi:dtdl:context;3"`, Options{MaxVersion: 3}, ""},
+		{"above the highest version", `"dtmi:dtdl:context;4"`, Options{MaxVersion: 3}, "disallowedContextVersion"},
+		{"above every version", `"dtmi:dtdl:context;4"`, Options{MaxVersion: 9}, ""},
+		{"all limits", onvif, Options{}, ""},
+		{"these limits", onvif, Options{Limits: []string{"dtmi:dtdl:limits:onvif;1"}}, ""},
+		{"these limits in all versions", onvif, Options{Limits: []string{"dtmi:dtdl:limits:onvif"}}, ""},
+		{"other limits", onvif, Options{Limits: []string{"dtmi:dtdl:limits:aio"}}, "disallowedLimitContext"},
+		{"no limits", onvif, Options{Limits: []string{}}, "disallowedLimitContext"},
+		{"unknown in v2", `["dtmi:dtdl:context;2","dtmi:x:e;1"]`, Options{}, ""},
+		{"unknown in v2, refused", `["dtmi:dtdl:context;2","dtmi:x:e;1"]`, Options{DisallowUndefinedExtensions: true, AllowUndefinedExtensions: true}, "unresolvableContextSpecifier"},
+		{"unknown in v3", `["dtmi:dtdl:context;3","dtmi:x:e;1"]`, Options{}, "unresolvableContextSpecifier"},
+		{"unknown in v3, allowed", `["dtmi:dtdl:context;3","dtmi:x:e;1"]`, Options{AllowUndefinedExtensions: true}, ""},
+	} {
+		_, err := Parse(with(c.context), c.o)
+		var all *Errors
+		got := ""
+		if errors.As(err, &all) {
+			got = all.List[0].Code()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q (%v)", c.name, got, c.want, err)
+		}
+	}
 }

@@ -2,131 +2,446 @@ package dtdl
 
 import (
 	"fmt"
+	"slices"
+	"sort"
+	"strings"
 )
 
-// parser reads the documents of a set one by one into drafts, then links them.
+// parser reads the documents of a set into elements, then links and checks them. What is built on a faulty
+// part of the set is left out from stage to stage, so that one fault does not cause a cascade of errors.
 type parser struct {
-	options   Options
-	errs      Errors
-	ids       map[string]struct{} // every identifier that a document defines
-	drafts    map[string]*draft
-	order     []*draft // in document order
-	unread    bool     // a document could not be read: what it defines is not known
-	inherited int      // contents of all interfaces, inherited ones counted in each heir
+	options     Options
+	errs        Errors
+	failed      bool // some error was reported
+	src         *source
+	docs        int
+	bytes       int
+	unit        *unit // being read
+	units       []*unit
+	stop        bool // what is being read is given up
+	unread      bool // a document is not JSON: what it defines is not known
+	scopes      map[string]*scope
+	dict        map[string]*elem
+	order       []*elem // as they are completed: children before parents
+	standard    map[string]*elem
+	links       []*link
+	checks      []check
+	missing     map[string]*elem    // placeholders of a partial set
+	mentions    map[string]struct{} // identifiers that faulty units write
+	faulty      map[string]struct{} // elements with errors
+	inherited   int                 // contents of all interfaces, inherited ones counted in each heir
+	circleSteps int                 // of the search for circles of extends
+	pool        []elem
+	values      map[extensionValue]*elem         // of properties whose values differ among siblings
+	byType      map[parentRef]map[string][]*elem // values of properties by their types
 }
 
-// draft is an interface with what is still open in it.
-type draft struct {
-	*Interface
-	dialect dialect
-	src     *source
-	at      int
-	bases   []reference
-	parts   []partReference
-	schemas []schemaReference
-	local   map[string]*Schema // complex schemas with an identifier
-	roots   []root             // schemas to check for depth
-
-	quantities []schemaReference // schemas that must be numeric, by semantic type
-	own        []Content
-	places     map[string]place // of own contents by name
-	elements   int
-	state      linkState
-	depth      int // of extends
+// unit is one object at the top of a document, with what is nested in it. An error anywhere makes it bad.
+type unit struct {
+	src  *source
+	node *node
+	bad  bool
+	// broken is set where the unit was given up, so that it is not known what it defines.
+	broken bool
+	// incomplete is set where elements of the unit may have been left out before the last checks.
+	incomplete bool
 }
 
-type place struct {
-	src *source
-	at  int
+// elem is an element while it is read and checked.
+type elem struct {
+	id        string
+	assigned  bool // the document gives no identifier
+	class     classID
+	version   uint8
+	limits    limits
+	unit      *unit
+	src       *source
+	node      *node
+	parent    *elem
+	childOf   string // of a standard element
+	partition *elem  // the interface in which it is defined; nil for one at the top
+	types     []*supplemental
+	undefined []string // co-types that no table is for
+
+	name     string
+	named    bool
+	comment  string
+	text     [2]Text // displayName, description
+	writable bool
+	nullable bool
+	target   string
+	ranges   [2]int // minMultiplicity, maxMultiplicity; -1 is none
+	value    literal
+	symbol   string
+	objects  []object
+	few      [1]object    // most elements refer to one other
+	self     [1]*elem     // the element as a list, not to be written behind
+	added    []addedValue // of supplemental types
+	extra    []extension  // of unknown types
+	parents  []parentRef
+	bad      bool // it is left out of further checks
+	mistyped bool // its @type is wrong, so that its properties may be those of a type that is not told
+
+	walk walkState
 }
 
-// reference is an identifier that another document may define.
-type reference struct {
-	id string
-	at int
+// literal is a string or a number.
+type literal struct {
+	kind byte // " 0 b or 0 for none
+	text string
+	num  float64
 }
 
-type partReference struct {
-	reference
-	component *Component
+// object is the values of an object property.
+type object struct {
+	prop  string
+	elems []*elem
 }
 
-type schemaReference struct {
-	reference
-	slot    **Schema
-	element string
+// addedValue is the value of a property that a supplemental type adds.
+type addedValue struct {
+	prop *supplementalProperty
+	literal
+	elem *elem
+	raw  []byte
+	at   *member
 }
 
-// root is a place that holds a schema: that of a content, or a reusable one.
-type root struct {
-	slot     **Schema
-	at       int
-	element  string
-	property bool // it is the schema of a Property
+// parentRef is a place that an element is a value of.
+type parentRef struct {
+	elem *elem
+	prop string
+}
+
+func (e *elem) get(prop string) []*elem {
+	for i := range e.objects {
+		if e.objects[i].prop == prop {
+			return e.objects[i].elems
+		}
+	}
+	return nil
+}
+
+func (e *elem) one(prop string) *elem {
+	if list := e.get(prop); len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+func (e *elem) set(prop string, v *elem) {
+	for i := range e.objects {
+		if e.objects[i].prop == prop {
+			e.objects[i].elems = append(e.objects[i].elems, v)
+			return
+		}
+	}
+	if e.objects == nil {
+		e.objects = e.few[:0]
+	}
+	e.objects = append(e.objects, object{prop, v.self[:]})
+}
+
+// member returns the member of the element's text that holds a property, or nil.
+func (e *elem) member(prop string) *member {
+	if e.node == nil {
+		return nil
+	}
+	for i := range e.node.members {
+		m := &e.node.members[i]
+		if m.key == prop || len(m.key) > len(prop) && strings.HasPrefix(m.key, "dtmi:") && termOf(m.key) == prop || termOf(prop) == m.key {
+			return m
+		}
+	}
+	return nil
+}
+
+// newElem returns an empty element.
+func (p *parser) newElem() *elem {
+	if len(p.pool) == 0 {
+		p.pool = make([]elem, min(max(len(p.order)/4, 8), 128))
+	}
+	e := &p.pool[0]
+	p.pool = p.pool[1:]
+	e.self[0] = e
+	e.ranges = [2]int{-1, -1}
+	return e
+}
+
+func (e *elem) is(c classID) bool { return e.class == c }
+
+// hasType reports whether the element is of the type, a material class of whatever version or a supplemental
+// type.
+func (e *elem) hasType(id string) bool {
+	if rest, ok := strings.CutPrefix(id, "dtmi:dtdl:class:"); ok {
+		name, _, _ := strings.Cut(rest, ";")
+		if c := materialNames()[name]; c != 0 && classes[e.class].supers.has(c) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(e.types, func(s *supplemental) bool { return s.isA(id) })
+}
+
+func (e *elem) hasExactly(id string) bool {
+	return slices.ContainsFunc(e.types, func(s *supplemental) bool { return s.id == id })
+}
+
+// extension returns the value that the element gives to a property of a supplemental type.
+func (e *elem) extension(id string) *addedValue {
+	for i := range e.added {
+		if e.added[i].prop.id == id {
+			return &e.added[i]
+		}
+	}
+	return nil
 }
 
 func newParser(o Options) *parser {
-	return &parser{options: o, ids: make(map[string]struct{}), drafts: make(map[string]*draft)}
+	return &parser{options: o, scopes: make(map[string]*scope), dict: make(map[string]*elem), standard: make(map[string]*elem)}
 }
 
-func (p *parser) report(src *source, at int, e Error) {
-	e.Document, e.doc, e.offset = src.name, src.index, at
-	e.Line, e.Column = src.position(at)
-	p.errs.add(&e)
-}
+// Places in the document that is being read.
 
-func (p *parser) read(docs []Document) {
-	if len(docs) > MaxDocuments {
-		p.tooLarge(docs[MaxDocuments], MaxDocuments, fmt.Sprintf("the set has %d documents", len(docs)), fmt.Sprintf("at most %d", MaxDocuments))
-		return
+func (p *parser) at(n *node) place       { return place{p.src, n.start, n.end} }
+func (p *parser) keyAt(m *member) place  { return place{src: p.src, from: m.at} }
+func (e *elem) place() place             { return at(e.src, e.node) }
+func (e *elem) keyPlace(m *member) place { return keyAt(e.src, m) }
+
+// typePlace is that of @type, or of the whole element where it has none.
+func (e *elem) typePlace() place {
+	if e.node == nil {
+		return place{}
 	}
-	total := 0
-	for i, d := range docs {
-		total += len(d.Data)
-		switch {
-		case len(d.Data) > MaxDocumentBytes:
-			p.tooLarge(d, i, fmt.Sprintf("the document has %d bytes", len(d.Data)), fmt.Sprintf("at most %d", MaxDocumentBytes))
-		case total > MaxSetBytes:
-			p.tooLarge(d, i, fmt.Sprintf("with this document the set has %d bytes", total), fmt.Sprintf("at most %d", MaxSetBytes))
-			return
-		default:
-			p.document(newSource(i, d))
-		}
+	if m := e.node.get("@type"); m != nil {
+		return keyAt(e.src, m)
 	}
+	return place{}
 }
 
-func (p *parser) tooLarge(d Document, i int, detail, expected string) {
-	p.unread = true
-	p.report(&source{index: i, name: d.Name, lines: []int{0}}, 0, Error{Validation: "tooLarge", Detail: detail, Expected: expected})
-}
-
-func (p *parser) document(src *source) {
-	r := reader{scanner: scanner{data: src.data}, report: func(at int, validation, key, detail string) {
-		p.report(src, at, Error{Validation: validation, Property: key, Detail: detail, Expected: "JSON after RFC 8259 in UTF-8"})
-	}}
-	n := r.tree()
+func at(src *source, n *node) place {
 	if n == nil {
+		return place{}
+	}
+	return place{src, n.start, n.end}
+}
+
+func keyAt(src *source, m *member) place {
+	if m == nil {
+		return place{}
+	}
+	return place{src: src, from: m.at}
+}
+
+// quit reports an error behind which the object being read makes no sense: it is given up, at the top of a
+// document with everything in it.
+func (p *parser) quit(word string, at place, e Error) {
+	p.report(word, at, place{}, e)
+	p.stop = true
+}
+
+// read reads documents into units and elements.
+func (p *parser) read(docs []Document) {
+	if n := p.docs + len(docs); n > MaxDocuments {
+		p.own("tooLarge", place{}, Error{Value: fmt.Sprintf("%d documents", n), Restriction: fmt.Sprintf("%d documents", MaxDocuments)})
 		p.unread = true
 		return
 	}
-	for _, item := range n.list() {
-		b := builder{parser: p, src: src}
-		if item.kind != '{' {
-			b.fail(item.start, "notInterface", "", "found "+item.what(), "an interface, a JSON object", "")
-			continue
+	for _, d := range docs {
+		p.unit = nil
+		p.docs++
+		p.bytes += len(d.Data)
+		src := newSource(p.docs-1, d)
+		switch {
+		case len(d.Data) > MaxDocumentBytes:
+			p.own("tooLarge", place{src: src}, Error{Value: fmt.Sprintf("%d bytes", len(d.Data)), Restriction: fmt.Sprintf("%d bytes in a document", MaxDocumentBytes)})
+			p.unread = true
+		case p.bytes > MaxSetBytes:
+			p.own("tooLarge", place{src: src}, Error{Value: fmt.Sprintf("%d bytes", p.bytes), Restriction: fmt.Sprintf("%d bytes in a set", MaxSetBytes)})
+			p.unread = true
+			return
+		default:
+			p.document(src)
 		}
-		b.contexts(item, nil)
-		b.iface(item)
 	}
 }
 
-// seal hands over the finished model.
-func (p *parser) seal() *Set {
-	s := &Set{interfaces: make(map[string]*Interface, len(p.order)), order: make([]*Interface, 0, len(p.order))}
-	for _, d := range p.order {
-		s.interfaces[d.id] = d.Interface
-		s.order = append(s.order, d.Interface)
+func (p *parser) document(src *source) {
+	p.src, p.stop = src, false
+	r := reader{scanner: scanner{data: src.data}, repeated: func(key string, first, second int) {
+		word, ok := repeatedKeywords[key]
+		if !ok {
+			word = "repeatedKeyword"
+		}
+		p.report(word, place{src: src, from: first}, place{src: src, from: second}, Error{Value: key})
+		p.stop = true
+	}}
+	n, offset, why := r.tree()
+	if why != "" {
+		p.own("notJson", place{src: src, from: offset}, Error{Value: why})
+		p.unread = true
+		return
 	}
-	sortByID(s.order)
-	return s
+	p.malformed(n)
+	bad := p.stop
+	for _, top := range topValues(n) {
+		p.unit = &unit{src: src, node: top, bad: bad, broken: bad}
+		p.units = append(p.units, p.unit)
+		if !bad {
+			p.stop = false
+			p.top(top)
+			p.unit.broken = p.stop
+		}
+	}
+	p.unit = nil
+}
+
+var repeatedKeywords = map[string]string{
+	"@graph": "repeatedGraphProperty", "@context": "repeatedContextProperty", "@id": "repeatedIdProperty", "@type": "repeatedTypeProperty",
+	"@value": "repeatedValueProperty", "@language": "repeatedLanguageProperty",
+}
+
+func topValues(n *node) []*node {
+	if n.kind == '[' {
+		return n.items
+	}
+	return []*node{n}
+}
+
+// top reads one object at the top of a document.
+func (p *parser) top(n *node) {
+	if n.kind != '{' {
+		p.quit("notJsonObject", p.at(n), Error{found: n.what()})
+		return
+	}
+	s := p.scope(nil, n)
+	if p.stop {
+		return
+	}
+	if g := n.get("@graph"); g != nil {
+		p.quit("topLevelGraphDisallowed", p.keyAt(g), Error{})
+		return
+	}
+	id := n.get("@id")
+	if id == nil {
+		p.quit("missingTopLevelId", p.at(n), Error{})
+		return
+	}
+	if !p.rootable(n, s.version) {
+		p.quit("typeNotRootable", p.at(n), Error{Value: id.value.text, Type: "Interface"})
+		return
+	}
+	if s.restricted() {
+		for i := range n.members {
+			if m := &n.members[i]; isKeyword(m.key) && m.key != "@id" && m.key != "@type" && m.key != "@context" {
+				p.quit("topLevelKeywordDisallowed", p.keyAt(m), Error{Value: m.key})
+				return
+			}
+		}
+	}
+	p.element(s, n, &use{class: classEntity, typeRequired: true, idRequired: true})
+}
+
+func (p *parser) rootable(n *node, version uint8) bool {
+	m := n.get("@type")
+	if m == nil {
+		return false
+	}
+	return slices.ContainsFunc(m.values(), func(v *node) bool {
+		c, of := materialClass(v.text)
+		return v.kind == '"' && c != 0 && classes[c].rootable && (of == 0 || of == version)
+	})
+}
+
+// exclude leaves out of the following stages every element that is at fault, and every one whose meaning
+// depends on such an element: an interface on those it extends, whatever has a schema on the schema. What
+// merely contains a faulty element is checked on.
+func (p *parser) exclude() {
+	if !p.failed {
+		return
+	}
+	var queue []*elem
+	spoil := func(e *elem) {
+		if !e.bad {
+			e.bad = true
+			queue = append(queue, e)
+		}
+	}
+	for _, e := range p.order {
+		if _, ok := p.faulty[e.id]; ok || e.unit.broken {
+			spoil(e)
+		}
+	}
+	dependent := make(map[*elem][]*elem)
+	for _, l := range p.links {
+		switch {
+		case l.dangling:
+			spoil(l.owner)
+		case l.elem != nil && l.depends():
+			dependent[l.elem] = append(dependent[l.elem], l.owner)
+			if l.elem.bad {
+				spoil(l.owner)
+			}
+		}
+	}
+	for len(queue) > 0 {
+		e := queue[0]
+		queue = queue[1:]
+		for _, d := range dependent[e] {
+			spoil(d)
+		}
+	}
+	p.links = slices.DeleteFunc(p.links, func(l *link) bool { return l.owner.bad || l.elem != nil && l.elem.bad })
+	p.checks = slices.DeleteFunc(p.checks, func(c check) bool { return c.link.owner.bad || c.link.elem != nil && c.link.elem.bad })
+	p.order = slices.DeleteFunc(p.order, func(e *elem) bool { return e.bad })
+}
+
+// depends reports whether the owner of the link means nothing without its value.
+func (l *link) depends() bool {
+	switch l.prop {
+	case "contents", "fields", "enumValues", "schemas", "properties":
+		return false
+	}
+	return true
+}
+
+// mentioned reports whether a faulty part of the set may define the identifier.
+func (p *parser) mentioned(id string) bool {
+	if p.unread {
+		return true
+	}
+	if !p.failed {
+		return false
+	}
+	if p.mentions == nil {
+		p.mentions = make(map[string]struct{})
+		for _, u := range p.units {
+			if u.bad {
+				p.mention(u.node)
+			}
+		}
+	}
+	_, ok := p.mentions[id]
+	return ok
+}
+
+func (p *parser) mention(n *node) {
+	if id := n.get("@id"); id != nil && id.value.text != "" {
+		p.mentions[id.value.text] = struct{}{}
+	}
+	for i := range n.members {
+		p.mention(n.members[i].value)
+	}
+	for _, item := range n.items {
+		p.mention(item)
+	}
+}
+
+// sortedNames returns the keys of a set in order.
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for k := range m {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	return names
 }

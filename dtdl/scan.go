@@ -11,6 +11,7 @@ type scanner struct {
 	data  []byte
 	i     int
 	depth int
+	all   *collector // in collecting mode
 }
 
 func (sc *scanner) space() {

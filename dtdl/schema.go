@@ -80,9 +80,8 @@ type Schema struct {
 	Element
 	kind SchemaKind
 
-	element *Schema // of Array; value of Map
-	key     string  // name of the key of Map
-	value   string  // name of the value of Map
+	elem       *Schema // of Array; value of Map
+	key, value *MapEntry
 
 	fields  []Field // of Object
 	byName  map[string]int
@@ -108,9 +107,6 @@ func (f *Field) Name() string { return f.name }
 // Schema returns the type of the field.
 func (f *Field) Schema() *Schema { return f.schema }
 
-// Unit returns the unit as written; empty if there is none.
-func (f *Field) Unit() string { return f.unit }
-
 // Required reports whether an instance must have the field. The language makes fields optional unless the
 // extension "requirement" says otherwise.
 func (f *Field) Required() bool { return f.required }
@@ -132,14 +128,30 @@ func (v *EnumValue) Text() string { return v.text }
 // Int returns the value of an integer enum; 0 for a string enum.
 func (v *EnumValue) Int() int32 { return v.integer }
 
-// Kind returns the kind.
+// Kind returns the kind; 0 for a schema that a partial set lacks.
 func (s *Schema) Kind() SchemaKind { return s.kind }
 
 // Elem returns the type of the elements of an Array or of the values of a Map, otherwise nil.
-func (s *Schema) Elem() *Schema { return s.element }
+func (s *Schema) Elem() *Schema { return s.elem }
 
-// MapNames returns the names of the key and of the value of a Map.
-func (s *Schema) MapNames() (key, value string) { return s.key, s.value }
+// MapEntry is the key or the value of a Map.
+type MapEntry struct {
+	Element
+	name   string
+	schema *Schema
+}
+
+// Name returns the programming name.
+func (m *MapEntry) Name() string { return m.name }
+
+// Schema returns the type.
+func (m *MapEntry) Schema() *Schema { return m.schema }
+
+// MapKey returns the description of the keys of a Map, otherwise nil.
+func (s *Schema) MapKey() *MapEntry { return s.key }
+
+// MapValue returns the description of the values of a Map, otherwise nil.
+func (s *Schema) MapValue() *MapEntry { return s.value }
 
 // Fields returns the fields of an Object in document order. The slice is the caller's.
 func (s *Schema) Fields() []Field { return slices.Clone(s.fields) }
@@ -170,4 +182,10 @@ func (s *Schema) EnumKind() SchemaKind {
 // Validate reports whether raw is a value of the schema: the exact JSON text of one value, at most
 // [MaxValueBytes] long and [MaxValueDepth] deep. The error is a [*vaultmesh.Error] whose subject is the path
 // to the fault. Validating a number or a boolean does not allocate.
-func (s *Schema) Validate(raw json.RawMessage) error { return s.validate("value", "", raw) }
+func (s *Schema) Validate(raw json.RawMessage) error {
+	return instance{schema: s}.validate("value", "", raw)
+}
+
+// Faults returns all that makes raw no value of the schema, at most [MaxFaults]; nil if it is one. Behind text
+// that is no JSON nothing more is found.
+func (s *Schema) Faults(raw json.RawMessage) []Fault { return instance{schema: s}.faults(raw) }

@@ -17,8 +17,7 @@ type node struct {
 	text       string
 	members    []member
 	items      []*node
-	dialect    *dialect // in force here
-	outer      *dialect // in force around
+	self       [1]*node // the node as a list
 }
 
 type member struct {
@@ -27,28 +26,37 @@ type member struct {
 	value *node
 }
 
-// get returns the value of the member with the key. An empty array is no value, except for keywords.
-func (n *node) get(key string) *node {
+// get returns the member with the key, or nil.
+func (n *node) get(key string) *member {
 	for i := range n.members {
-		if n.members[i].key != key {
-			continue
-		}
-		if v := n.members[i].value; key[0] == '@' || !v.empty() {
-			return v
+		if n.members[i].key == key {
+			return &n.members[i]
 		}
 	}
 	return nil
 }
 
-// empty reports whether n is an array of nothing, in JSON-LD the same as no value.
-func (n *node) empty() bool { return n.kind == '[' && len(n.items) == 0 }
-
-// list returns the items of an array, and anything else as its own single item: a set of one in JSON-LD.
-func (n *node) list() []*node {
-	if n.kind == '[' {
-		return n.items
+// values returns the items of an array, and anything else as its own single item: a set of one in JSON-LD.
+func (m *member) values() []*node {
+	if m.value.kind != '[' {
+		return m.value.self[:]
 	}
-	return []*node{n}
+	if isKeyword(m.key) || !slices.ContainsFunc(m.value.items, func(v *node) bool { return v.kind == '[' }) {
+		return m.value.items
+	}
+	return flat(m.value, nil)
+}
+
+// flat appends the values in arrays within arrays, which JSON-LD takes for one list.
+func flat(n *node, out []*node) []*node {
+	for _, v := range n.items {
+		if v.kind == '[' {
+			out = flat(v, out)
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 func (n *node) what() string {
@@ -67,6 +75,9 @@ func (n *node) what() string {
 	return "a boolean"
 }
 
+// isKeyword reports whether a key is reserved by JSON-LD.
+func isKeyword(key string) bool { return key != "" && key[0] == '@' }
+
 // source is one document while it is read.
 type source struct {
 	index int
@@ -76,51 +87,54 @@ type source struct {
 }
 
 func newSource(index int, d Document) *source {
-	data := bytes.TrimPrefix(d.Data, []byte("\xEF\xBB\xBF"))
-	lines := []int{0}
-	for i, c := range data {
-		if c == '\n' {
-			lines = append(lines, i+1)
-		}
-	}
-	return &source{index: index, name: d.Name, data: data, lines: lines}
+	return &source{index: index, name: d.Name, data: bytes.TrimPrefix(d.Data, []byte("\xEF\xBB\xBF"))}
 }
 
+// position returns the place of an offset, both from 1. Lines are counted when the first error asks.
 func (s *source) position(offset int) (line, column int) {
+	if s.lines == nil {
+		s.lines = append(s.lines, 0)
+		for i, c := range s.data {
+			if c == '\n' {
+				s.lines = append(s.lines, i+1)
+			}
+		}
+	}
 	line = sort.SearchInts(s.lines, offset+1)
 	return line, offset - s.lines[line-1] + 1
 }
 
-// reader builds the tree of a document. It stops at the first error of grammar; duplicate keys are reported
-// and reading goes on.
+// reader builds the tree of a document. It stops at the first error of grammar.
 type reader struct {
 	scanner
-	nodes  int
-	report func(offset int, validation, key, detail string)
+	nodes    int
+	pool     []node
+	repeated func(key string, first, second int) // a keyword occurs twice in an object
 }
 
-// tree reads the whole document; nil after an error of grammar, which is reported.
-func (r *reader) tree() *node {
+// tree reads the whole document; at is the place of the error that why names.
+func (r *reader) tree() (n *node, at int, why string) {
 	r.space()
-	n, why := r.node()
+	n, why = r.node()
 	if why == "" {
 		r.space()
 		if r.i < len(r.data) {
 			why = "something follows the value"
 		}
 	}
-	if why != "" {
-		r.report(r.i, "notJson", "", why)
-		return nil
-	}
-	return n
+	return n, r.i, why
 }
 
 func (r *reader) node() (*node, string) {
 	if r.nodes++; r.nodes > maxNodes {
 		return nil, fmt.Sprintf("the document has more than %d values", maxNodes)
 	}
-	n := &node{kind: r.peek(), start: r.i}
+	if len(r.pool) == 0 {
+		r.pool = make([]node, min(max(len(r.data)/64, 8), 512))
+	}
+	n := &r.pool[0]
+	r.pool = r.pool[1:]
+	n.kind, n.start, n.self[0] = r.peek(), r.i, n
 	var why string
 	switch {
 	case n.kind == '{':
@@ -147,8 +161,36 @@ func (r *reader) string() (string, string) {
 	if escaped {
 		t = unescape(t)
 	}
-	return string(t), why
+	return intern(t), why
 }
+
+// intern returns a string for t without an allocation where t is a word that most documents repeat.
+func intern(t []byte) string {
+	if len(t) <= longestWord {
+		if w, ok := words[string(t)]; ok {
+			return w
+		}
+	}
+	return string(t)
+}
+
+// longestWord bounds what is looked up.
+const longestWord = 24
+
+var words = func() map[string]string {
+	m := make(map[string]string)
+	for _, w := range []string{"@context", "@id", "@type", "@value", "@language", "en", "boolean", "double", "float", "integer", "long", "string", "dateTime", "date", "duration", "time",
+		"dtmi:dtdl:context;2", "dtmi:dtdl:context;3", "dtmi:dtdl:context;4"} {
+		m[w] = w
+	}
+	for i := range classes {
+		m[classes[i].name] = classes[i].name
+	}
+	for i := range properties {
+		m[properties[i].name] = properties[i].name
+	}
+	return m
+}()
 
 func (r *reader) enter() string {
 	if r.depth == MaxDocumentDepth {
@@ -158,6 +200,37 @@ func (r *reader) enter() string {
 	r.i++
 	r.space()
 	return ""
+}
+
+// keyword looks for an earlier member with the same keyword. Keywords are few, except in objects that are made
+// to cost time; seen is their index there.
+func (r *reader) keyword(n *node, m member, seen map[string]int) map[string]int {
+	const few = 32
+	first := -1
+	switch {
+	case len(n.members) < few:
+		if f := n.get(m.key); f != nil {
+			first = f.at
+		}
+	case seen == nil:
+		seen = make(map[string]int)
+		for i := range n.members {
+			if f := &n.members[i]; isKeyword(f.key) {
+				seen[f.key] = f.at
+			}
+		}
+		fallthrough
+	default:
+		if at, ok := seen[m.key]; ok {
+			first = at
+		} else {
+			seen[m.key] = m.at
+		}
+	}
+	if first >= 0 && r.repeated != nil {
+		r.repeated(m.key, first, m.at)
+	}
+	return seen
 }
 
 func (r *reader) array(n *node) string {
@@ -190,6 +263,7 @@ func (r *reader) object(n *node) string {
 		r.close()
 		return ""
 	}
+	var keywords map[string]int
 	for {
 		m := member{at: r.i}
 		var why string
@@ -205,25 +279,17 @@ func (r *reader) object(n *node) string {
 		if m.value, why = r.node(); why != "" {
 			return why
 		}
+		if isKeyword(m.key) {
+			keywords = r.keyword(n, m, keywords)
+		}
+		if n.members == nil {
+			n.members = make([]member, 0, 6)
+		}
 		n.members = append(n.members, m)
 		if end, f := r.next('}'); f != nil {
 			return "a comma or } is missing"
 		} else if end {
-			r.duplicates(n)
 			return ""
 		}
 	}
-}
-
-// duplicates reports keys that occur twice in an object and drops the later ones.
-func (r *reader) duplicates(n *node) {
-	seen := make(map[string]struct{}, len(n.members))
-	n.members = slices.DeleteFunc(n.members, func(m member) bool {
-		if _, twice := seen[m.key]; twice {
-			r.report(m.at, "duplicateKey", m.key, "the key occurs twice in the object")
-			return true
-		}
-		seen[m.key] = struct{}{}
-		return false
-	})
 }

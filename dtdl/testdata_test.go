@@ -8,14 +8,22 @@ import (
 	"testing"
 )
 
+func testDataRoot() string {
+	if root := os.Getenv("VAULTMESH_TESTDATA"); root != "" {
+		return root
+	}
+	return filepath.Join("..", "..", "shared", "data")
+}
+
+func hasTestData() bool {
+	_, err := os.Stat(filepath.Join(testDataRoot(), "dtdl", "suite"))
+	return err == nil
+}
+
 // testData returns a folder of the shared test data, or skips the test where that is absent.
 func testData(t testing.TB, parts ...string) string {
 	t.Helper()
-	root := os.Getenv("VAULTMESH_TESTDATA")
-	if root == "" {
-		root = filepath.Join("..", "..", "shared", "data")
-	}
-	dir := filepath.Join(append([]string{root, "dtdl"}, parts...)...)
+	dir := filepath.Join(append([]string{testDataRoot(), "dtdl"}, parts...)...)
 	if _, err := os.Stat(dir); err != nil {
 		if os.Getenv("VAULTMESH_REQUIRE_TESTDATA") == "1" {
 			t.Fatalf("the test data is required: %v", err)

@@ -9,12 +9,23 @@ import (
 	"vaultmesh.org/vaultmesh"
 )
 
+// MaxFaults bounds what one call of Faults collects.
+const MaxFaults = 100
+
+// Fault is one thing that is wrong with an instance value.
+type Fault struct {
+	Path     string `json:"path"`               // where, as a JSON pointer (RFC 6901); "" is the value itself
+	Detail   string `json:"detail"`             // what was found
+	Expected string `json:"expected,omitempty"` // what the model wants there
+}
+
 // fault is what an instance value does wrong; the walk back adds where.
 type fault struct {
 	kind   vaultmesh.Kind
 	path   []string // innermost first
 	detail string
 	want   string
+	fatal  bool // the text cannot be read any further
 }
 
 func (f *fault) in(segment string) *fault {
@@ -32,13 +43,19 @@ func (f *fault) pointer() string {
 	return b.String()
 }
 
-func (s *Schema) validate(role, name string, raw json.RawMessage) error {
-	var f *fault
-	if len(raw) > MaxValueBytes {
-		f = &fault{kind: vaultmesh.TooLarge, detail: fmt.Sprintf("the value has %d bytes", len(raw)), want: fmt.Sprintf("at most %d", MaxValueBytes)}
-	} else {
+// instance is what a value must be one of: exactly one field is set.
+type instance struct {
+	schema *Schema
+	twin   *Interface
+	link   *Relationship
+}
+
+// validate is the strict mode: it stops at the first fault.
+func (in instance) validate(role, name string, raw json.RawMessage) error {
+	f := tooLong(raw)
+	if f == nil {
 		sc := scanner{data: raw}
-		if f = sc.document(s); f == nil {
+		if f = sc.document(in); f == nil {
 			return nil
 		}
 	}
@@ -53,9 +70,37 @@ func (s *Schema) validate(role, name string, raw json.RawMessage) error {
 	return e
 }
 
-func (sc *scanner) document(s *Schema) *fault {
+// faults is the collecting mode: it goes on behind a fault, unless the text is no JSON.
+func (in instance) faults(raw json.RawMessage) []Fault {
+	c := &collector{}
+	f := tooLong(raw)
+	if f == nil {
+		sc := scanner{data: raw, all: c}
+		f = sc.document(in)
+	}
+	if f != nil {
+		c.add(f)
+	}
+	return c.found
+}
+
+func tooLong(raw []byte) *fault {
+	if len(raw) <= MaxValueBytes {
+		return nil
+	}
+	return &fault{kind: vaultmesh.TooLarge, detail: fmt.Sprintf("the value has %d bytes", len(raw)), want: fmt.Sprintf("at most %d", MaxValueBytes), fatal: true}
+}
+
+func (sc *scanner) document(in instance) *fault {
 	sc.space()
-	if f := sc.value(s); f != nil {
+	f := sc.any(in)
+	if f != nil && sc.all != nil && !f.fatal { // the rest may still be no JSON
+		sc.all.add(f)
+		sc.i, sc.depth = 0, 0
+		sc.space()
+		f = sc.jump()
+	}
+	if f != nil {
 		return f
 	}
 	sc.space()
@@ -65,8 +110,118 @@ func (sc *scanner) document(s *Schema) *fault {
 	return nil
 }
 
+func (sc *scanner) any(in instance) *fault {
+	switch {
+	case in.twin != nil:
+		return sc.twin(in.twin)
+	case in.link != nil:
+		return sc.linkProperties(in.link)
+	}
+	return sc.value(in.schema)
+}
+
+// collector keeps faults with their whole paths.
+type collector struct {
+	found []Fault
+	path  []string // outermost first
+}
+
+func (c *collector) add(f *fault) {
+	if len(c.found) == MaxFaults {
+		return
+	}
+	for i := len(c.path) - 1; i >= 0; i-- {
+		f = f.in(c.path[i])
+	}
+	c.found = append(c.found, Fault{f.pointer(), f.detail, f.want})
+}
+
+// note reports a fault behind which reading goes on: in strict mode it ends the walk.
+func (sc *scanner) note(f *fault) *fault {
+	if sc.all == nil || f == nil || f.fatal {
+		return f
+	}
+	sc.all.add(f)
+	return nil
+}
+
+// inner reads a value inside another one. In collecting mode a fault is kept, and reading goes on behind the
+// value.
+func (sc *scanner) inner(in instance, key string) *fault {
+	if sc.all == nil {
+		if f := sc.any(in); f != nil {
+			return f.in(key)
+		}
+		return nil
+	}
+	c := sc.all
+	c.path = append(c.path, key)
+	start, depth := sc.i, sc.depth
+	f := sc.any(in)
+	if f != nil && !f.fatal {
+		c.add(f)
+		sc.i, sc.depth = start, depth
+		f = sc.jump()
+	}
+	c.path = c.path[:len(c.path)-1]
+	return f
+}
+
+// element reads an element of an array.
+func (sc *scanner) element(s *Schema, index int) *fault {
+	if sc.all == nil {
+		if f := sc.value(s); f != nil {
+			return f.in(strconv.Itoa(index))
+		}
+		return nil
+	}
+	return sc.inner(instance{schema: s}, strconv.Itoa(index))
+}
+
+// jump consumes one value of any type, whatever is in it.
+func (sc *scanner) jump() *fault {
+	closing := byte('}')
+	switch sc.peek() {
+	case '[':
+		closing = ']'
+	case '{':
+	default:
+		if why := sc.skip(); why != "" {
+			return broken(why)
+		}
+		return nil
+	}
+	if sc.depth == MaxValueDepth {
+		return tooDeep()
+	}
+	sc.depth++
+	sc.i++
+	sc.space()
+	if sc.peek() == closing {
+		sc.close()
+		return nil
+	}
+	for {
+		if closing == '}' {
+			if _, f := sc.member(); f != nil {
+				return f
+			}
+		}
+		if f := sc.jump(); f != nil {
+			return f
+		}
+		if end, f := sc.next(closing); end || f != nil {
+			return f
+		}
+	}
+}
+
+func tooDeep() *fault {
+	return &fault{kind: vaultmesh.TooLarge, detail: "arrays and objects are nested too deeply", want: fmt.Sprintf("at most %d levels", MaxValueDepth), fatal: true}
+}
+
 func broken(why string) *fault {
-	return &fault{kind: vaultmesh.Invalid, detail: "not JSON: " + why, want: "one JSON value"}
+	return &fault{kind: vaultmesh.Invalid, detail: "not JSON: " + why, want: "one JSON value", fatal: true}
 }
 
 // mismatch reports what stands where a value of kind k should be.
@@ -103,6 +258,8 @@ var spans = [...]struct{ negative, positive uint64 }{
 
 func (sc *scanner) value(s *Schema) *fault {
 	switch s.kind {
+	case 0:
+		return &fault{kind: vaultmesh.Unavailable, detail: "the schema " + s.id + " is not in the set of models"}
 	case Boolean:
 		if sc.word("true") || sc.word("false") {
 			return nil

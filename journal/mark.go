@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 
 	"vaultmesh.org/vaultmesh"
@@ -33,10 +34,26 @@ func openMark(path string) (uint64, *os.File, error) {
 		_ = f.Close()
 		return 0, nil, vaultmesh.Errorf(vaultmesh.Unavailable, "journal.open", path, "cannot read").Because(err)
 	}
+	return decodeMark(b), f, nil
+}
+
+func decodeMark(b [markSize]byte) uint64 {
 	if crc32.Checksum(b[:8], castagnoli) != binary.BigEndian.Uint32(b[8:]) {
-		return 0, f, nil
+		return 0
 	}
-	return binary.BigEndian.Uint64(b[:8]), f, nil
+	return binary.BigEndian.Uint64(b[:8])
+}
+
+// readMark reads the mark without making it.
+func readMark(path string) (uint64, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, vaultmesh.Errorf(vaultmesh.Unavailable, "journal.open", path, "cannot read").Because(err)
+	}
+	if len(raw) < markSize {
+		return 0, nil
+	}
+	return decodeMark([markSize]byte(raw[:markSize])), nil
 }
 
 // writeMark records the last durable commit. Both lanes call it: the lock keeps an older number from coming last.

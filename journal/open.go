@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"vaultmesh.org/vaultmesh"
@@ -101,6 +102,7 @@ func Open(dir string, o Options) (*Journal, error) {
 		L0StopWritesThreshold:       24,
 		Logger:                      logger{o.Log},
 	}
+	tune(opts)
 	db, err := pebble.Open(filepath.Join(dir, "db"), opts)
 	if err != nil {
 		return nil, openError(op, dir, err)
@@ -121,6 +123,22 @@ func Open(dir string, o Options) (*Journal, error) {
 		j.lanes[i] = newLane(j, Lane(i))
 	}
 	return j, nil
+}
+
+// separateFrom is the size in bytes from which a value is written once, beside the sorted tables: receipts and messages
+// are never changed, and rewriting them in every compaction costs more than all the rest.
+const separateFrom = 256
+
+// tune sets what depends on how the journal is used: large values under keys that grow, small values under keys of
+// their own, and look-ups of keys that are not there (a new subject's head), which a filter answers without a read.
+func tune(o *pebble.Options) {
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: 10, RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.3}
+	}
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
 }
 
 // openError turns Pebble's error into one that says what to do.

@@ -9,15 +9,14 @@ import (
 // Keys of the log in the journal. Numbers are eight bytes big-endian, so that scans are in order.
 //
 //	l/e/<index>            receipt: the exact envelope bytes
-//	l/n/<level><index>     hash of a complete node of the tree; level 0 holds the leaf hashes
+//	l/n/<level><index>     hash of a complete node of the tree, at the levels 0, 8, 16 and so on (the bottoms of
+//	                       C2SP tiles); level 0 holds the leaf hashes
 //	l/s/<subject>          head of a subject's own chain: count, index and leaf of its last receipt
 //	l/i/<subject>\0<seq>   index of the receipt with that number in the subject's chain
 //	l/c                    the latest checkpoint
-//	l/a/<size>             an anchored checkpoint: see Anchored
-var (
-	keyCheckpoint = []byte("l/c")
-	keyAnchors    = []byte("l/a/")
-)
+//	l/a/                   once held time-stamps over whole notes; not used any more
+//	l/j/                   anchors: see package anchor
+var keyCheckpoint = []byte("l/c")
 
 func keyEntry(i uint64) []byte { return binary.BigEndian.AppendUint64([]byte("l/e/"), i) }
 
@@ -31,10 +30,6 @@ func keySubject(subject string, seq uint64) []byte {
 	k := make([]byte, 0, len(subject)+13)
 	k = append(append(append(k, "l/i/"...), subject...), 0)
 	return binary.BigEndian.AppendUint64(k, seq)
-}
-
-func keyAnchor(size uint64) []byte {
-	return binary.BigEndian.AppendUint64(append([]byte(nil), keyAnchors...), size)
 }
 
 // head is the end of a subject's chain.

@@ -3,13 +3,9 @@ package lawchain_test
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -232,125 +228,6 @@ func TestReload(t *testing.T) {
 	now := f.l.Checkpoint()
 	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, want.Size, now.Size, c, want.Root[:], now.Root[:]); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// readTiles recomputes the root from the published files alone, as a stranger would.
-func readTiles(t *testing.T, dir string) (size uint64, root, fromEntries vaultmesh.Digest) {
-	t.Helper()
-	_, v := testKey()
-	raw, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cp, _, _, err := log.ParseCheckpoint(raw, v.Name(), v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var level []vaultmesh.Digest
-	for n := uint64(0); n*256 < cp.Size; n++ {
-		name, width := fmt.Sprintf("%03d", n), uint64(256)
-		if cp.Size-n*256 < 256 {
-			width = cp.Size - n*256
-			name += fmt.Sprintf(".p/%d", width)
-		}
-		hashes, err := os.ReadFile(filepath.Join(dir, "tile/0", name))
-		if err != nil || uint64(len(hashes)) != 32*width {
-			t.Fatalf("tile %d: %d bytes, %v", n, len(hashes), err)
-		}
-		entries, err := os.ReadFile(filepath.Join(dir, "tile/entries", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range width {
-			l := int(binary.BigEndian.Uint16(entries))
-			leaf := receipt.LeafHash(entries[2 : 2+l])
-			entries = entries[2+l:]
-			if leaf != vaultmesh.Digest(hashes[32*i:32*i+32]) {
-				t.Fatalf("entry %d does not have the hash of its tile", n*256+i)
-			}
-			level = append(level, leaf)
-		}
-	}
-	for len(level) > 1 { // RFC 6962: the last of an odd number goes up as it is
-		var up []vaultmesh.Digest
-		for i := 0; i+1 < len(level); i += 2 {
-			up = append(up, vaultmesh.Digest(rfc6962.DefaultHasher.HashChildren(level[i][:], level[i+1][:])))
-		}
-		if len(level)%2 == 1 {
-			up = append(up, level[len(level)-1])
-		}
-		level = up
-	}
-	return cp.Size, vaultmesh.Digest(cp.Hash), level[0]
-}
-
-func TestTiles(t *testing.T) {
-	dir, tiles := t.TempDir(), t.TempDir()
-	f := newLog(t, dir)
-	defer f.j.Close()
-	open := func() *lawchain.Tiles {
-		p, err := lawchain.NewTiles(f.l, tiles, time.Millisecond, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	p := open()
-	total := 0
-	for _, n := range []int{1, 3, 252, 1, 300, 1, 255} {
-		drafts := make([]receipt.Draft, n)
-		for i := range drafts {
-			drafts[i] = halt(total + i)
-		}
-		total += n
-		f.append(t, journal.Commands, drafts...)
-		if total%2 == 0 {
-			p = open() // a restart resumes where the folder ends
-		}
-		if err := p.Publish(); err != nil {
-			t.Fatal(err)
-		}
-		if size, root, computed := readTiles(t, tiles); size != uint64(total) || root != computed {
-			t.Fatalf("published %d receipts with root %v, want %d and %v", size, root, total, computed)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(tiles, "tile/0/000.p")); !errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("partial tiles of a full tile are still there: %v", err)
-	}
-	level1, err := os.ReadFile(filepath.Join(tiles, "tile/1/000.p/3"))
-	if err != nil || len(level1) != 96 {
-		t.Fatalf("level 1: %d bytes, %v", len(level1), err)
-	}
-}
-
-// A journal that is shorter than, or different from, what was published is refused.
-func TestRollbackOfTheJournalIsDetected(t *testing.T) {
-	tiles := t.TempDir()
-	f := newLog(t, t.TempDir())
-	for i := range 10 {
-		f.append(t, journal.Commands, halt(i))
-	}
-	p, err := lawchain.NewTiles(f.l, tiles, time.Second, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Publish(); err != nil {
-		t.Fatal(err)
-	}
-	_ = f.j.Close()
-	for name, n := range map[string]int{"shorter": 4, "forked": 12} {
-		t.Run(name, func(t *testing.T) {
-			f := newLog(t, t.TempDir())
-			defer f.j.Close()
-			for i := range n {
-				f.append(t, journal.Commands, halt(i+1))
-			}
-			_, err := lawchain.NewTiles(f.l, tiles, time.Second, slog.New(slog.DiscardHandler))
-			if vaultmesh.KindOf(err) != vaultmesh.Corrupt || err == nil {
-				t.Fatalf("a %s journal is accepted: %v", name, err)
-			}
-		})
 	}
 }
 

@@ -7,6 +7,7 @@
 package lawchain
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -20,7 +21,7 @@ import (
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// Options of a log; all fields are required.
+// Options of a log. Signer, Verifier and Receipts are required where [Log.UseKeys] is not called.
 type Options struct {
 	Domain vaultmesh.Domain
 	// Signer signs checkpoints; its name is the log's origin.
@@ -37,16 +38,25 @@ type Log struct {
 	o Options
 
 	// The tail: owned by the journal's order, since Append and Seal run inside its operations only.
-	tree  *compact.Range
-	heads map[string]head // cache of the heads of recent subjects
-	dirty bool            // receipts were appended since the last Seal
+	tree    *compact.Range
+	dirty   bool          // receipts were appended since the last Seal
+	signers []note.Signer // of checkpoints: more than one while a rotation overlaps
+
+	heads heads
+
+	nodes nodes
+
+	touched touched                    // for the state tree
+	indexed atomic.Pointer[indexState] // what an older log still lacks in its search index
 
 	mu      sync.Mutex // guards pending
 	pending []sealed   // checkpoints whose commit is not yet durable, ascending
 
-	r      atomic.Pointer[journal.Reader]
-	latest atomic.Pointer[Checkpoint]
-	notify chan struct{} // capacity 1: a newer durable checkpoint exists
+	r       atomic.Pointer[journal.Reader]
+	latest  atomic.Pointer[Checkpoint]
+	notify  chan struct{}                      // capacity 1: a newer durable checkpoint exists
+	history atomic.Pointer[receipt.KeyHistory] // keys of all times; nil where UseKeys was not called
+	choose  func(*Checkpoint) *Checkpoint      // what is published; nil: the newest
 }
 
 // Checkpoint is a signed tree head.
@@ -61,14 +71,13 @@ type sealed struct {
 	cp     *Checkpoint
 }
 
-// maxHeads bounds the cache of subject heads.
-const maxHeads = 1 << 16
+var errUnsigned = errors.New("lawchain: a checkpoint cannot be signed")
 
 var factory = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 
 // New returns a log that has not yet seen its journal: Load must follow before any use.
 func New(o Options) *Log {
-	l := &Log{o: o, tree: factory.NewEmptyRange(0), heads: map[string]head{}, notify: make(chan struct{}, 1)}
+	l := &Log{o: o, signers: []note.Signer{o.Signer}, tree: factory.NewEmptyRange(0), heads: newHeads(), nodes: newNodes(), notify: make(chan struct{}, 1)}
 	if l.o.Unsigned == nil {
 		l.o.Unsigned = func(string) bool { return false }
 	}
@@ -85,18 +94,18 @@ func (l *Log) Load(r journal.Reader) error {
 		return err
 	}
 	if !ok {
-		return nil
+		return l.loadIndex(r, 0)
 	}
-	cp, _, _, err := log.ParseCheckpoint(raw, l.o.Verifier.Name(), l.o.Verifier)
+	cp, err := l.Open(raw)
 	if err != nil {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the stored checkpoint is not signed by this log's key").Because(err).
 			WithFix("use the key folder that belongs to this data folder")
 	}
 	var hashes [][]byte
 	for _, id := range compact.RangeNodes(0, cp.Size, nil) {
-		h, ok, err := r.Get(keyNode(id.Level, id.Index))
-		if err != nil || !ok {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "node %d/%d of the tree of %d receipts is missing", id.Level, id.Index, cp.Size).Because(err)
+		h, err := l.node(id)
+		if err != nil {
+			return vaultmesh.Wrap(err, op, l.o.Verifier.Name())
 		}
 		hashes = append(hashes, h)
 	}
@@ -105,89 +114,56 @@ func (l *Log) Load(r journal.Reader) error {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the tree of %d receipts cannot be rebuilt", cp.Size).Because(err)
 	}
 	root, err := rootOf(tree)
-	if err != nil || root != vaultmesh.Digest(cp.Hash) {
+	if err != nil || root != cp.Root {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, l.o.Verifier.Name(), "the stored tree of %d receipts does not have the root of its signed checkpoint", cp.Size).Because(err).
 			WithFix("restore the data folder from a backup or a replica")
 	}
 	l.tree = tree
 	l.latest.Store(&Checkpoint{Size: cp.Size, Root: root, Note: raw})
-	return nil
+	return l.loadIndex(r, cp.Size)
 }
 
 // Append gives d the next index, inside an operation of the journal. The returned leaf is the receipt's RFC 6962 leaf
 // hash. If the operation is dropped, so is the receipt.
 func (l *Log) Append(tx journal.Tx, d receipt.Draft) (vaultmesh.LogIndex, vaultmesh.Digest, error) {
-	const op = "lawchain.append"
-	h, err := l.head(tx, d.Subject)
+	h, _, err := l.head(d.Subject)
 	if err != nil {
 		return 0, vaultmesh.Digest{}, err
 	}
-	link := receipt.Link{Seq: h.count}
-	if h.count > 0 {
-		link.Prev = &receipt.Ref{Index: h.index, Leaf: h.leaf}
-	}
-	signer := l.o.Receipts
-	if l.o.Unsigned(d.Kind) {
-		signer = nil
-	}
-	envelope, err := receipt.Encode(l.o.Domain, d, link, signer)
+	p, err := l.encode(d, h)
 	if err != nil {
-		return 0, vaultmesh.Digest{}, vaultmesh.Wrap(err, op, d.Subject)
+		return 0, vaultmesh.Digest{}, vaultmesh.Wrap(err, "lawchain.append", d.Subject)
 	}
-	index := l.tree.End()
-	leaf := receipt.LeafHash(envelope)
+	return l.append(tx, p)
+}
 
+// append adds an encoded receipt whose link fits the head of its subject.
+func (l *Log) append(tx journal.Tx, p *Prepared) (vaultmesh.LogIndex, vaultmesh.Digest, error) {
+	index := l.tree.End()
 	hashes := append([][]byte(nil), l.tree.Hashes()...)
 	wasDirty := l.dirty
 	tx.OnRollback(func() {
 		// The range over [0, index) existed a moment ago, so rebuilding it cannot fail.
 		l.tree, _ = factory.NewRange(0, index, hashes)
 		l.dirty = wasDirty
-		if h.count == 0 {
-			delete(l.heads, d.Subject)
-		} else {
-			l.heads[d.Subject] = h
-		}
+		l.heads.set(p.draft.Subject, p.after)
 	})
-	err = l.tree.Append(leaf[:], func(id compact.NodeID, hash []byte) {
-		tx.Put(keyNode(id.Level, id.Index), append([]byte(nil), hash...))
+	err := l.tree.Append(p.leaf[:], func(id compact.NodeID, hash []byte) {
+		if id.Level%tileHeight == 0 {
+			tx.Put(keyNode(id.Level, id.Index), append([]byte(nil), hash...))
+		}
 	})
 	if err != nil {
-		return 0, vaultmesh.Digest{}, vaultmesh.Errorf(vaultmesh.Internal, op, d.Subject, "the tree refused a leaf").Because(err)
+		return 0, vaultmesh.Digest{}, vaultmesh.Errorf(vaultmesh.Internal, "lawchain.append", p.draft.Subject, "the tree refused a leaf").Because(err)
 	}
-	next := head{count: h.count + 1, index: vaultmesh.LogIndex(index), leaf: leaf}
-	tx.Put(keyEntry(index), envelope)
-	tx.Put(keyHead(d.Subject), next.encode())
-	tx.Put(keySubject(d.Subject, h.count), keyEntry(index)[4:])
-	l.setHead(d.Subject, next)
+	next := head{count: p.after.count + 1, index: vaultmesh.LogIndex(index), leaf: p.leaf}
+	tx.Put(keyEntry(index), p.envelope)
+	tx.Put(keyHead(p.draft.Subject), next.encode())
+	tx.Put(keySubject(p.draft.Subject, p.after.count), keyEntry(index)[4:])
+	l.heads.set(p.draft.Subject, next)
+	l.index(tx, index, &p.draft)
 	l.dirty = true
-	return vaultmesh.LogIndex(index), leaf, nil
-}
-
-// head returns the end of the subject's chain, from the cache or the journal.
-func (l *Log) head(tx journal.Tx, subject string) (head, error) {
-	if h, ok := l.heads[subject]; ok {
-		return h, nil
-	}
-	v, ok, err := tx.Get(keyHead(subject))
-	if err != nil || !ok {
-		return head{}, err
-	}
-	h, ok := decodeHead(v)
-	if !ok {
-		return head{}, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.append", subject, "the head of the subject's chain is damaged")
-	}
-	return h, nil
-}
-
-func (l *Log) setHead(subject string, h head) {
-	if len(l.heads) >= maxHeads {
-		for k := range l.heads { // any one: the cache is for the few subjects that are appended to all the time
-			delete(l.heads, k)
-			break
-		}
-	}
-	l.heads[subject] = h
+	return next.index, p.leaf, nil
 }
 
 // Seal signs the checkpoint over everything appended so far; the journal calls it once in each commit.
@@ -200,13 +176,14 @@ func (l *Log) Seal(tx journal.Tx, commit uint64) {
 		panic(err) // the tree is not empty
 	}
 	size := l.tree.End()
-	body := log.Checkpoint{Origin: l.o.Signer.Name(), Size: size, Hash: root[:]}.Marshal()
-	signed, err := note.Sign(&note.Note{Text: string(body)}, l.o.Signer)
-	if err != nil {
-		panic(err) // the text is ours and the key is in memory
+	body := log.Checkpoint{Origin: l.Origin(), Size: size, Hash: root[:]}.Marshal()
+	signed, err := note.Sign(&note.Note{Text: string(body)}, l.signers...)
+	if err != nil || len(l.signers) == 0 {
+		panic(errors.Join(errUnsigned, err)) // the text is ours and the keys are in memory; nothing goes on unsigned
 	}
 	tx.Put(keyCheckpoint, signed)
 	l.dirty = false
+	l.heads.sealed()
 	l.mu.Lock()
 	l.pending = append(l.pending, sealed{commit, &Checkpoint{Size: size, Root: root, Note: signed}})
 	l.mu.Unlock()

@@ -1,7 +1,6 @@
 package lawchain
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -65,21 +64,9 @@ func (l *Log) SubjectSince(subject string, index vaultmesh.LogIndex, limit int) 
 	if !ok {
 		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the head of the subject is damaged")
 	}
-	seq, end := uint64(0), h.count
-	for seq < end {
-		middle := seq + (end-seq)/2
-		v, ok, err := l.reader().Get(keySubject(subject, middle))
-		if err != nil {
-			return nil, err
-		}
-		if !ok || len(v) != 8 {
-			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the index of the subject is damaged")
-		}
-		if binary.BigEndian.Uint64(v) < uint64(index) {
-			seq = middle + 1
-		} else {
-			end = middle
-		}
+	seq, err := l.seqOf(subject, h.count, uint64(index))
+	if err != nil {
+		return nil, err
 	}
 	return l.Subject(subject, seq, limit)
 }
@@ -149,43 +136,4 @@ func (l *Log) hashes(n proof.Nodes) ([][]byte, error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Internal, "proof", "", "rehash").Because(err)
 	}
 	return out, nil
-}
-
-func (l *Log) node(id compact.NodeID) ([]byte, error) {
-	h, ok, err := l.reader().Get(keyNode(id.Level, id.Index))
-	if err != nil {
-		return nil, err
-	}
-	if !ok || len(h) != rfc6962.DefaultHasher.Size() {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.node", "", "node %d/%d of the tree is missing or damaged", id.Level, id.Index)
-	}
-	return h, nil
-}
-
-// Anchored is a checkpoint with a verified RFC 3161 timestamp over the SHA-256 of its note.
-type Anchored struct {
-	Checkpoint
-	Timestamp []byte // the TSA's whole response, DER
-}
-
-// PutAnchor stores a verified anchor of a checkpoint.
-func PutAnchor(tx journal.Tx, a Anchored) {
-	v := binary.BigEndian.AppendUint32(nil, uint32(len(a.Note)))
-	v = append(append(v, a.Note...), a.Timestamp...)
-	tx.Put(keyAnchor(a.Size), append(a.Root[:len(a.Root):len(a.Root)], v...))
-}
-
-// AnchorCovering returns the anchored checkpoint with the smallest size above index; ok is false where none exists yet.
-func (l *Log) AnchorCovering(index vaultmesh.LogIndex) (a Anchored, ok bool, err error) {
-	hi := append(bytes.Clone(keyAnchors[:len(keyAnchors)-1]), '/'+1)
-	err = l.reader().Scan(keyAnchor(uint64(index)+1), hi, func(k, v []byte) (bool, error) {
-		if len(k) != len(keyAnchors)+8 || len(v) < 36 || len(v) < 36+int(binary.BigEndian.Uint32(v[32:])) {
-			return false, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.anchor", "", "a stored anchor is damaged")
-		}
-		n := 36 + int(binary.BigEndian.Uint32(v[32:]))
-		a = Anchored{Checkpoint: Checkpoint{Size: binary.BigEndian.Uint64(k[len(keyAnchors):]), Root: vaultmesh.Digest(v[:32]), Note: bytes.Clone(v[36:n])}, Timestamp: bytes.Clone(v[n:])}
-		ok = true
-		return false, nil
-	})
-	return a, ok, err
 }

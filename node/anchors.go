@@ -3,135 +3,169 @@ package node
 import (
 	"context"
 	"crypto/x509"
-	"time"
+	"math/rand/v2"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain"
+	"vaultmesh.org/vaultmesh/capability"
+	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
+	"vaultmesh.org/vaultmesh/lawchain/anchor/bitcoin"
+	"vaultmesh.org/vaultmesh/lawchain/anchor/ethereum"
 	"vaultmesh.org/vaultmesh/lawchain/anchor/tsa"
+	eth "vaultmesh.org/vaultmesh/proof/ethereum"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// anchors has checkpoints dated by an RFC 3161 authority: on a schedule while the log grows, and when a bundle needs
-// one. What is stored was verified; "anchored" never means "sent".
+// anchors are the configured targets and the engine that works them. It answers what the faces ask: it is an
+// [httpapi.Anchors].
 type anchors struct {
-	n      *Node
-	client *tsa.Client // nil: no authority is configured
-	ask    chan chan error
-
-	verified prometheus.Gauge
-	failed   prometheus.Counter
+	n *Node
+	*anchor.Engine
+	settled chan struct{} // capacity 1: an anchor became final, or was lost
+	close   func()
 }
 
-// anchorTimeout bounds one request to the authority.
-const anchorTimeout = 5 * time.Second
+// maxRoots bounds a file of root certificates.
+const maxRoots = 1 << 20
 
-func newAnchors(n *Node, t *receipt.Trust) (*anchors, error) {
-	a := &anchors{n: n, ask: make(chan chan error),
-		verified: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vaultmesh_anchored_receipts", Help: "Receipts under a verified RFC 3161 timestamp."}),
-		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "vaultmesh_anchor_failures_total", Help: "Requests to the timestamp authority that gave no verified timestamp."})}
-	if n.cfg.Timestamps.URL == "" {
-		return a, nil
-	}
-	roots := x509.NewCertPool()
-	for _, pem := range t.TSARoots {
-		if !roots.AppendCertsFromPEM([]byte(pem)) {
-			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "timestamps.roots", n.cfg.Timestamps.Roots, "it holds no PEM certificate")
+// newAnchors opens the configured targets. None of them is asked anything yet.
+func newAnchors(n *Node) (*anchors, error) {
+	o := anchor.Options{Log: n.log, Journal: n.journal, Actor: n.actor, Now: n.now, Logger: n.l, Seed: rand.Uint64()}
+	a := &anchors{n: n, settled: make(chan struct{}, 1), close: func() {}}
+	o.Settled = func(j anchor.Job) {
+		if j.Kind != receipt.AnchorEthereum {
+			return
+		}
+		select {
+		case a.settled <- struct{}{}:
+		default:
 		}
 	}
-	a.client = &tsa.Client{URL: n.cfg.Timestamps.URL, Roots: roots, Timeout: anchorTimeout}
-	return a, nil
-}
-
-// Describe implements [prometheus.Collector].
-func (a *anchors) Describe(ch chan<- *prometheus.Desc) {
-	a.verified.Describe(ch)
-	a.failed.Describe(ch)
-}
-
-// Collect implements [prometheus.Collector].
-func (a *anchors) Collect(ch chan<- prometheus.Metric) { a.verified.Collect(ch); a.failed.Collect(ch) }
-
-// run anchors until ctx ends. It is the only goroutine that asks the authority.
-func (a *anchors) run(ctx context.Context) {
-	if a.client == nil {
-		return
+	for _, c := range n.cfg.authorities() {
+		pem, err := readRoots(c)
+		if err != nil {
+			return nil, err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "anchors.rfc3161", c.Roots, "it holds no PEM certificate")
+		}
+		client := &tsa.Client{URL: c.URL, Roots: roots, Timeout: c.Timeout}
+		o.Plans = append(o.Plans, anchor.Plan{Target: &tsa.Target{Authority: c.Name, Client: client, Drift: c.Drift, Now: n.now}, Every: c.Every})
 	}
-	t := time.NewTicker(a.n.cfg.Timestamps.Interval)
-	defer t.Stop()
-	var last uint64
+	if c := &n.cfg.Anchors.Bitcoin; c.URL != "" {
+		options, err := c.options()
+		if err != nil {
+			return nil, err
+		}
+		options.Now = n.now
+		target, err := bitcoin.New(options)
+		if err != nil {
+			return nil, err
+		}
+		a.close = target.Close
+		n.l.Info("anchors in Bitcoin are paid by", "address", target.Address(), "network", c.Network)
+		o.Plans = append(o.Plans, anchor.Plan{Target: target, Every: c.Every})
+	}
+	if c := &n.cfg.Anchors.Ethereum; c.Enabled() {
+		options, err := c.Options(n.now, n.l)
+		if err != nil {
+			return nil, err
+		}
+		target, err := ethereum.New(options)
+		if err != nil {
+			return nil, err
+		}
+		o.Plans = append(o.Plans, anchor.Plan{Target: target, Every: c.Every})
+	}
+	var err error
+	a.Engine, err = anchor.New(o)
+	return a, err
+}
+
+func readRoots(c AuthorityConfig) ([]byte, error) {
+	pem, err := os.ReadFile(c.Roots)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "anchors.rfc3161", c.Roots, "the roots of the authority %s cannot be read", c.Name).Because(err)
+	}
+	if len(pem) > maxRoots {
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, "anchors.rfc3161", c.Roots, "more than %d bytes", maxRoots)
+	}
+	return pem, nil
+}
+
+func (a *anchors) run(ctx context.Context) {
+	defer a.close()
+	a.n.loop(func() { a.keepTrust(ctx) })
+	a.Run(ctx)
+}
+
+// keepTrust writes the trust file anew when there is another block of Ethereum to pin.
+func (a *anchors) keepTrust(ctx context.Context) {
 	for {
-		var answer chan error
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
-		case answer = <-a.ask:
+		case <-a.settled:
 		}
-		cp := a.n.log.Checkpoint()
-		// The receipt of an anchor is itself a receipt: a log that grew by no more than that is not anchored again.
-		if answer == nil && (cp == nil || cp.Size <= last+1) {
-			continue
-		}
-		err := a.anchor(ctx, cp)
-		if err != nil {
-			a.failed.Inc()
-			a.n.l.Warn("no timestamp for the checkpoint; it is tried again", "url", a.client.URL, "error", err)
-		} else {
-			last = cp.Size
-			a.verified.Set(float64(cp.Size))
-		}
-		if answer != nil {
-			answer <- err
+		if err := a.n.writeTrust(); err != nil {
+			a.n.l.Warn("cannot write the trust file", "error", err)
 		}
 	}
 }
 
-// anchor asks for a timestamp over the checkpoint, verifies it, and stores it with its receipt.
-func (a *anchors) anchor(ctx context.Context, cp *lawchain.Checkpoint) error {
-	digest := vaultmesh.Sum(cp.Note)
-	response, ts, err := a.client.Request(ctx, digest)
-	if err != nil {
-		return err
+// maxBlocks bounds the blocks that the node's own trust file pins.
+const maxBlocks = 10_000
+
+// trusted is what the node itself says that an auditor may pin. A block of Ethereum does not prove itself, so the node names
+// those that its nodes called final; an auditor asks others.
+func (n *Node) trusted() (*receipt.Trust, error) {
+	t := *n.pinned
+	if t.Ethereum == nil {
+		return &t, nil
 	}
-	body, err := receipt.Body(receipt.AnchorBody{Target: "rfc3161", Checkpoint: digest, Size: cp.Size, Time: ts.Time.UTC().Truncate(time.Microsecond), Proof: vaultmesh.Sum(response), Source: ts.Signer})
+	blocks, err := anchor.Blocks(n.journal, receipt.AnchorEthereum, maxBlocks)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return a.n.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
-		lawchain.PutAnchor(tx, lawchain.Anchored{Checkpoint: *cp, Timestamp: response})
-		_, _, err := a.n.log.Append(tx, receipt.Draft{Kind: receipt.AnchorVerified, Subject: receipt.AnchorSubject("rfc3161"), Actor: a.n.actor, Time: a.n.now().UTC(), Outcome: "verified", Body: body})
-		return err
-	})
+	p := *t.Ethereum
+	p.Blocks = make([]eth.Hash, len(blocks))
+	for i, b := range blocks {
+		if err := p.Blocks[i].UnmarshalText([]byte(b)); err != nil {
+			return nil, vaultmesh.Wrap(err, "trust", "ethereum.blocks")
+		}
+	}
+	t.Ethereum = &p
+	return &t, nil
 }
 
-// covering returns an anchored checkpoint that covers the receipt. Where there is none yet, it asks the authority for
-// one; where no authority is configured, it returns the newest checkpoint without a timestamp.
-func (a *anchors) covering(ctx context.Context, i vaultmesh.LogIndex) (lawchain.Anchored, error) {
-	if a.client == nil {
-		return lawchain.Anchored{Checkpoint: *a.n.log.Checkpoint()}, nil
+func (a *anchors) collectors() []prometheus.Collector { return []prometheus.Collector{a.Engine} }
+
+// Request implements [httpapi.Anchors]: whoever may anchor may spend what the caps of the targets allow.
+func (a *anchors) Request(ctx context.Context, caller control.Caller, q anchor.Request) ([]anchor.Job, error) {
+	const op = "anchor.request"
+	if caller.Capability == nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, "", "no capability was presented").WithFix("send a capability token and a proof of possession")
 	}
-	for range 2 {
-		found, ok, err := a.n.log.AnchorCovering(i)
-		if err != nil || ok {
-			return found, err
-		}
-		answer := make(chan error, 1)
-		select {
-		case a.ask <- answer:
-		case <-ctx.Done():
-			return lawchain.Anchored{}, ctx.Err()
-		}
-		select {
-		case err := <-answer:
-			if err != nil {
-				return lawchain.Anchored{}, vaultmesh.Errorf(vaultmesh.Unavailable, "bundle", "", "the timestamp authority gave no timestamp").Because(err).WithFix("retry, or repair the authority at %s", a.client.URL)
-			}
-		case <-ctx.Done():
-			return lawchain.Anchored{}, ctx.Err()
-		}
+	if err := caller.Capability.ValidAt(a.n.now()); err != nil {
+		return nil, err
 	}
-	return lawchain.Anchored{}, vaultmesh.Errorf(vaultmesh.Internal, "bundle", "", "the anchor just made does not cover receipt %d", i)
+	if err := caller.Capability.Allows(capability.Action{Verb: capability.Anchor}); err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, string(caller.Principal), "the capability does not allow to anchor").Because(err).
+			WithFix("ask for a token with the action %s on all twins (*); the schedule anchors without being asked", capability.Anchor)
+	}
+	q.By, q.Capability = caller.Principal, caller.Capability.Digest()
+	return a.Engine.Request(ctx, q)
+}
+
+// covering returns the final anchors of checkpoints that cover the receipt, and of a target that has none yet its newest.
+// Where authorities are configured and none has stamped such a checkpoint yet, one is asked now.
+func (a *anchors) covering(ctx context.Context, i vaultmesh.LogIndex) ([]anchor.Anchored, error) {
+	if err := a.Cover(ctx, i); err != nil {
+		return nil, vaultmesh.Wrap(err, "bundle", "")
+	}
+	return a.AnchorsFor(i)
 }

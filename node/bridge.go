@@ -11,6 +11,7 @@ import (
 	httpapi "vaultmesh.org/vaultmesh/api/http"
 	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -131,6 +132,19 @@ func (b *Bridge) HaltState(ctx context.Context, _ control.Caller) (control.HaltS
 
 func (b *Bridge) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
 	return ask(ctx, b, func(c *httpapi.Client) ([]byte, error) { return c.Bundle(ctx, ids...) })
+}
+
+func (b *Bridge) AnchorNow(ctx context.Context, _ control.Caller, q anchor.Request) ([]anchor.Job, error) {
+	return ask(ctx, b, func(c *httpapi.Client) ([]anchor.Job, error) { return c.AnchorNow(ctx, q) })
+}
+
+func (b *Bridge) Anchor(ctx context.Context, _ control.Caller, id string) (anchor.Job, error) {
+	return ask(ctx, b, func(c *httpapi.Client) (anchor.Job, error) { return c.Anchor(ctx, id) })
+}
+
+func (b *Bridge) Anchors(ctx context.Context, _ control.Caller, f anchor.Filter) ([]anchor.Job, []anchor.Coverage, error) {
+	p, err := ask(ctx, b, func(c *httpapi.Client) (httpapi.AnchorPage, error) { return c.Anchors(ctx, f) })
+	return p.Jobs, p.Targets, err
 }
 
 // Trust returns what Connect found beside the credential.

@@ -36,6 +36,11 @@ type Config struct {
 	Gate       GateConfig      `yaml:"gate"`
 	Commands   CommandConfig   `yaml:"commands"`
 	Telemetry  TelemetryConfig `yaml:"telemetry"`
+	State      StateConfig     `yaml:"state"`
+	Keys       KeysConfig      `yaml:"keys"`
+	Witness    WitnessConfig   `yaml:"witness"`
+	Anchors    AnchorsConfig   `yaml:"anchors"`
+	Archive    ArchiveConfig   `yaml:"archive"`
 }
 
 // HTTPConfig is the face for people and programs.
@@ -56,12 +61,6 @@ type MQTTConfig struct {
 	ClientCA    string   `yaml:"client_ca"`   // PEM file that signs device certificates; prod
 	Revoked     []string `yaml:"revoked"`     // devices that may not connect
 	MaxDevices  int      `yaml:"max_devices"` // connections
-}
-
-// LogConfig is the publication of the log.
-type LogConfig struct {
-	Tiles    string        `yaml:"tiles"`    // folder; default <data>/log
-	Interval time.Duration `yaml:"interval"` // shortest time between two publications
 }
 
 // TimestampConfig says who dates the log.
@@ -103,11 +102,16 @@ func Defaults(profile string) Config {
 		Profile: profile, Domain: "vaultmesh", Name: "node-1", Data: "/var/lib/vaultmesh",
 		HTTP:       HTTPConfig{Listen: ":8443", Metrics: "loopback", Log: "loopback"},
 		MQTT:       MQTTConfig{Listen: ":8883", MaxDevices: 4096},
-		Log:        LogConfig{Interval: time.Second},
+		Log:        defaultLog,
+		Archive:    defaultArchive,
 		Timestamps: TimestampConfig{Interval: time.Minute},
 		Grid:       GridConfig{MaxAge: 10 * time.Second},
 		Commands:   CommandConfig{TTL: 15 * time.Minute, AnswerWithin: 30 * time.Second, AlignWithin: time.Minute, MaxOpen: 256},
 		Telemetry:  TelemetryConfig{MaxDrift: 5 * time.Second, History: 24 * time.Hour},
+		State:      StateConfig{Interval: 5 * time.Second},
+		Anchors:    AnchorsDefaults(),
+		Keys:       KeysConfig{Validity: 30 * 24 * time.Hour, Root: RootConfig{Timeout: 10 * time.Second}},
+		Witness:    WitnessConfig{Interval: 10 * time.Second, Timeout: 5 * time.Second, AlarmAfter: 5 * time.Minute},
 	}
 	if profile == "dev" {
 		c.Domain, c.Data = "dev", ""
@@ -235,6 +239,12 @@ func setField(f reflect.Value, value string) error {
 	switch f.Kind() {
 	case reflect.String:
 		f.SetString(value)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return err
+		}
+		f.SetBool(b)
 	case reflect.Int:
 		n, err := strconv.Atoi(value)
 		if err != nil {
@@ -263,11 +273,14 @@ func (c *Config) Check() error {
 	if c.Data == "" {
 		return bad("data", "it is empty").WithFix("name the folder that keeps everything durable")
 	}
-	for key, d := range map[string]time.Duration{"log.interval": c.Log.Interval, "timestamps.interval": c.Timestamps.Interval, "grid.max_age": c.Grid.MaxAge, "commands.ttl": c.Commands.TTL,
+	for key, d := range map[string]time.Duration{"timestamps.interval": c.Timestamps.Interval, "grid.max_age": c.Grid.MaxAge, "commands.ttl": c.Commands.TTL,
 		"commands.answer_within": c.Commands.AnswerWithin, "commands.align_within": c.Commands.AlignWithin, "telemetry.max_drift": c.Telemetry.MaxDrift, "telemetry.history": c.Telemetry.History} {
 		if d <= 0 {
 			return bad(key, "%s", d).WithFix("want a positive duration such as 30s")
 		}
+	}
+	if err := errors.Join(c.State.check(), c.Keys.check(), c.Witness.check(), c.checkAnchors(), c.Log.check(), c.Archive.check()); err != nil {
+		return err
 	}
 	if c.Commands.AnswerWithin > c.Commands.AlignWithin {
 		return bad("commands.align_within", "it is shorter than commands.answer_within")

@@ -74,7 +74,7 @@ func TestConfigurationIsDocumented(t *testing.T) {
 			continue
 		}
 		first := strings.Split(line, "|")[1]
-		for _, m := range regexp.MustCompile("`([a-z_.]+)`").FindAllStringSubmatch(first, -1) {
+		for _, m := range regexp.MustCompile("`([a-z0-9_.]+)`").FindAllStringSubmatch(first, -1) {
 			documented[m[1]] = true
 		}
 	}

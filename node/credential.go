@@ -39,6 +39,9 @@ func IssueCapability(data string, domain vaultmesh.Domain, p vaultmesh.Principal
 	if err != nil {
 		return capability.Token{}, err
 	}
+	if err := k.useTrusted(filepath.Join(data, "trust.json")); err != nil {
+		return capability.Token{}, err
+	}
 	if want := logName(domain); k.log.Name() != want {
 		return capability.Token{}, vaultmesh.Errorf(vaultmesh.Conflict, "capability.issue", string(domain), "the folder belongs to the log %s, not %s", k.log.Name(), want).WithFix("name the domain of the node")
 	}

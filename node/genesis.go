@@ -21,6 +21,7 @@ import (
 	"vaultmesh.org/vaultmesh/energy/grid"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -34,11 +35,6 @@ func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 	_, born, err := n.journal.Get(keyBorn)
 	if err != nil {
 		return err
-	}
-	if born {
-		if err := n.sameDomain(); err != nil {
-			return err
-		}
 	}
 	var drafts []receipt.Draft
 	add := func(kind, subject string, body any) error {
@@ -96,39 +92,6 @@ func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 		}
 		return nil
 	})
-}
-
-// sameDomain refuses to go on under another name or with other keys than those that the domain's first receipt names:
-// nobody who pinned them could verify what would follow.
-func (n *Node) sameDomain() error {
-	const op = "node.start"
-	raw, err := n.log.Receipt(0)
-	if err != nil {
-		return err
-	}
-	r, err := receipt.Open(raw)
-	if err != nil {
-		return err
-	}
-	if r.Domain != n.cfg.Domain {
-		return vaultmesh.Errorf(vaultmesh.Conflict, op, n.cfg.Data, "the data folder belongs to domain %s, the configuration says %s", r.Domain, n.cfg.Domain).WithFix("configure the domain %s, or name another data folder", r.Domain)
-	}
-	g, err := receipt.ReadBody[receipt.GenesisBody](&r)
-	if err != nil {
-		return err
-	}
-	named := func(keys [][]byte, k ed25519.PrivateKey) bool {
-		return slices.ContainsFunc(keys, func(x []byte) bool { return bytes.Equal(x, public(k)) })
-	}
-	for _, k := range []struct {
-		file string
-		ok   bool
-	}{{"receipt.key", named(g.ReceiptKeys, n.keys.receipts)}, {"capability.key", named(g.CapabilityKeys, n.keys.capability)}, {"log.key", g.LogKey == n.keys.logKey}} {
-		if !k.ok {
-			return vaultmesh.Errorf(vaultmesh.Conflict, op, filepath.Join(n.cfg.Data, "keys", k.file), "it is not the key that the domain's first receipt names").WithFix("restore the key that belongs to this data folder")
-		}
-	}
-	return nil
 }
 
 func keyOperator(p vaultmesh.Principal) []byte { return []byte("n/operator/" + string(p)) }
@@ -234,8 +197,8 @@ var devPeople = []struct {
 	grant     capability.Grant
 }{
 	{DevAgent, "agent:dispatcher", capability.Grant{Actions: []capability.Verb{capability.Read, capability.Simulate, capability.Command}, Twins: []string{"*"}, Commands: []string{"*"}, Roles: []string{"agent"}}},
-	{DevOperator, "operator:ada", capability.Grant{Actions: []capability.Verb{capability.Read, capability.Simulate, capability.Command, capability.Approve, capability.Halt, capability.Admin}, Twins: []string{"*"}, Commands: []string{"*"}, Roles: []string{"operator"}}},
-	{DevSecond, "operator:grace", capability.Grant{Actions: []capability.Verb{capability.Read, capability.Simulate, capability.Command, capability.Approve, capability.Halt, capability.Admin}, Twins: []string{"*"}, Commands: []string{"*"}, Roles: []string{"operator"}}},
+	{DevOperator, "operator:ada", capability.Grant{Actions: []capability.Verb{capability.Read, capability.Simulate, capability.Command, capability.Approve, capability.Halt, capability.Admin, capability.Anchor}, Twins: []string{"*"}, Commands: []string{"*"}, Roles: []string{"operator"}}},
+	{DevSecond, "operator:grace", capability.Grant{Actions: []capability.Verb{capability.Read, capability.Simulate, capability.Command, capability.Approve, capability.Halt, capability.Admin, capability.Anchor}, Twins: []string{"*"}, Commands: []string{"*"}, Roles: []string{"operator"}}},
 }
 
 // devTokenLife is how long a dev credential holds; a start renews what is older than half of it.
@@ -315,27 +278,74 @@ func (n *Node) devOperators() ([]gate.Operator, error) {
 
 // trust writes the file that an auditor pins: public keys only.
 func (n *Node) trust(operators []gate.Operator) (*receipt.Trust, error) {
-	t := &receipt.Trust{
-		Domain:          n.cfg.Domain,
-		Log:             receipt.TrustedLog{Origin: n.keys.log.Name(), Key: n.keys.logKey},
-		ReceiptKeys:     []receipt.TrustedKey{{ID: receipt.KeyID(public(n.keys.receipts)), Public: public(n.keys.receipts)}},
-		CapabilityRoots: []receipt.TrustedKey{{ID: receipt.KeyID(public(n.keys.capability)), Public: public(n.keys.capability)}},
+	h, err := lawchain.ReadKeys(n.journal, n.cfg.Domain, n.root.roots())
+	if err != nil {
+		return nil, err
+	}
+	t := &receipt.Trust{Domain: n.cfg.Domain, FollowKeys: true}
+	for i, k := range h.Keys(receipt.PurposeLog) {
+		text, err := k.LogKey()
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			t.Log = receipt.TrustedLog{Origin: k.Origin, Key: text}
+		} else {
+			t.LogKeys = append(t.LogKeys, text)
+		}
+	}
+	trusted := func(pub ed25519.PublicKey) receipt.TrustedKey {
+		return receipt.TrustedKey{ID: receipt.KeyID(pub), Public: pub}
+	}
+	for _, k := range h.Keys(receipt.PurposeReceipt) {
+		t.ReceiptKeys = append(t.ReceiptKeys, trusted(k.Public))
+	}
+	for _, k := range h.Keys(receipt.PurposeCapability) {
+		t.CapabilityRoots = append(t.CapabilityRoots, trusted(k.Public))
+	}
+	for _, r := range n.root.roots() {
+		t.KeyRoots = append(t.KeyRoots, trusted(r))
 	}
 	for _, o := range operators {
 		t.Operators = append(t.Operators, receipt.TrustedOperator{Principal: o.Principal, Public: o.Key, Roles: o.Roles})
 	}
-	if n.cfg.Timestamps.Roots != "" {
-		pem, err := os.ReadFile(n.cfg.Timestamps.Roots)
+	for _, c := range n.cfg.authorities() {
+		pem, err := readRoots(c)
 		if err != nil {
-			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "timestamps.roots", n.cfg.Timestamps.Roots, "cannot read").Because(err)
+			return nil, err
 		}
-		t.TSARoots = []string{string(pem)}
+		if text := string(pem); !slices.Contains(t.TSARoots, text) {
+			t.TSARoots = append(t.TSARoots, text)
+		}
+	}
+	if n.cfg.Witness.Policy != "" {
+		policy, err := os.ReadFile(n.cfg.Witness.Policy)
+		if err != nil {
+			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "witness.policy", n.cfg.Witness.Policy, "cannot read").Because(err)
+		}
+		t.WitnessPolicy = string(policy)
+	}
+	if t.Bitcoin, err = n.cfg.Anchors.Bitcoin.trust(); err != nil {
+		return nil, err
+	}
+	if t.Ethereum, err = n.cfg.Anchors.Ethereum.trust(); err != nil {
+		return nil, err
+	}
+	n.pinned = t
+	return t, n.writeTrust()
+}
+
+// writeTrust writes what an auditor may pin, as the node sees it now.
+func (n *Node) writeTrust() error {
+	t, err := n.trusted()
+	if err != nil {
+		return err
 	}
 	b, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Internal, "trust", "", "cannot encode").Because(err)
+		return vaultmesh.Errorf(vaultmesh.Internal, "trust", "", "cannot encode").Because(err)
 	}
-	return t, writeFile(filepath.Join(n.cfg.Data, "trust.json"), append(b, '\n'), 0o644)
+	return writeFile(filepath.Join(n.cfg.Data, "trust.json"), append(b, '\n'), 0o644)
 }
 
 func decodeYAML(b []byte, v any) error {

@@ -26,7 +26,7 @@ func (n *Node) openHTTP(t *certificates) error {
 	registry := n.registry()
 	o := httpapi.Options{
 		Addr: n.cfg.HTTP.Listen, TLS: t.http, Domain: n.cfg.Domain, Root: public(n.keys.capability), Revoked: n.revoked,
-		Commands: n.control, Twins: twins{n}, Evidence: evidence{n}, Devices: devices{n}, Capabilities: n.control,
+		Commands: n.control, Twins: twins{n}, Evidence: evidence{n}, Devices: devices{n}, Capabilities: n.control, Anchors: n.anchors,
 		Feed: n.feed, Ready: (&readiness{n: n}).ready, Gatherer: registry, Registerer: registry, Now: n.now, Log: n.l,
 		MetricsFrom: peers[n.cfg.HTTP.Metrics], LogFrom: peers[n.cfg.HTTP.Log],
 	}
@@ -41,6 +41,12 @@ func (n *Node) openHTTP(t *certificates) error {
 		return err
 	}
 	o.Mount = map[string]http.Handler{"/mcp": mcp}
+	if n.witness.server != nil {
+		o.Mount["/witness/"] = http.StripPrefix("/witness", n.witness.server)
+	}
+	if n.witness.feeder != nil {
+		o.Witnesses = n.witness.feeder.Status
+	}
 	if n.http, err = httpapi.New(o); err != nil {
 		return err
 	}

@@ -21,9 +21,12 @@ import (
 type keys struct {
 	receipts   ed25519.PrivateKey // decisions and manifests of bundles
 	capability ed25519.PrivateKey // root of capabilities
-	log        note.Signer        // checkpoints
+	log        note.Signer        // checkpoints: the newest
 	logVerify  note.Verifier
 	logKey     string // verifier key text
+
+	held    []heldKey     // every file
+	signers []note.Signer // of checkpoints, oldest first; several while a rotation overlaps
 }
 
 func isLoopback(addr string) bool {
@@ -38,57 +41,60 @@ func isLoopback(addr string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// keyFiles are the files below <data>/keys.
-var keyFiles = []string{"receipt.key", "capability.key", "log.key"}
-
 // keysComplete refuses a data folder that has a journal and lacks a key: a new key in the place of a lost one would go
 // on where nobody can trust it. The keys are made before the journal, so that a first start that is cut short passes.
+// Whether the files hold the keys with which the log goes on is known once the log is open: see [keys.follow].
 func keysComplete(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "journal")); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	for _, name := range keyFiles {
-		path := filepath.Join(data, "keys", name)
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the data folder has a journal, and this key of it is missing").WithFix("restore the key from a backup; without it the domain cannot go on")
+	for _, purpose := range purposes {
+		files, err := keyFiles(filepath.Join(data, "keys"), purpose)
+		if err != nil {
+			return err
+		}
+		if len(files) == 0 {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", filepath.Join(data, "keys", purpose+".key"), "the data folder has a journal, and this key of it is missing").WithFix("restore the key from a backup; without it the domain cannot go on")
 		}
 	}
 	return nil
 }
 
-// openKeys loads the keys or makes them where the folder has none of them.
+// heldKeys loads the keys that are there and makes none.
+func heldKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
+	k := &keys{}
+	for _, purpose := range purposes {
+		files, err := keyFiles(dir, purpose)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range files {
+			h, err := openKey(path, purpose, domain)
+			if err != nil {
+				return nil, err
+			}
+			k.held = append(k.held, h)
+			k.use(h)
+		}
+	}
+	return k, nil
+}
+
+// openKeys loads the keys, or makes them where the folder has none for a purpose.
 func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.open", dir, "cannot create the folder").Because(err)
 	}
-	k := &keys{}
-	var err error
-	if k.receipts, err = seedFile(filepath.Join(dir, "receipt.key")); err != nil {
-		return nil, err
+	for _, purpose := range purposes {
+		files, err := keyFiles(dir, purpose)
+		if err == nil && len(files) == 0 {
+			_, err = openKey(filepath.Join(dir, purpose+".key"), purpose, domain)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	if k.capability, err = seedFile(filepath.Join(dir, "capability.key")); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, "log.key")
-	text, err := readSecret(path, func() (string, error) {
-		sk, vk, err := note.GenerateKey(rand.Reader, logName(domain))
-		return sk + "\n" + vk + "\n", err
-	})
-	if err != nil {
-		return nil, err
-	}
-	sk, vk, ok := strings.Cut(strings.TrimSpace(text), "\n")
-	if !ok {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "want two lines: signer and verifier key of a signed note")
-	}
-	if k.log, err = note.NewSigner(sk); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the signer key is damaged")
-	}
-	if k.logVerify, err = note.NewVerifier(vk); err != nil || k.logVerify.Name() != k.log.Name() || k.logVerify.KeyHash() != k.log.KeyHash() {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "keys.open", path, "the verifier key does not belong to the signer key")
-	}
-	k.logKey = vk
-	return k, nil
+	return heldKeys(dir, domain) // of several keys of a purpose, the log says which: see follow
 }
 
 // logName is the origin of a domain's log.

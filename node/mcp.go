@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
 	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/dtdl"
 	"vaultmesh.org/vaultmesh/energy/grid"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -59,10 +61,27 @@ func (l local) HaltState(context.Context, control.Caller) (control.HaltState, er
 }
 
 func (l local) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
-	return evidence{l.n}.Bundle(ctx, ids)
+	return evidence{l.n}.Bundle(ctx, httpapi.BundleQuery{Scope: receipt.Scope{Commands: ids}})
 }
 
-func (l local) Trust(context.Context) (*receipt.Trust, error) { return l.n.pinned, nil }
+func (l local) AnchorNow(ctx context.Context, caller control.Caller, q anchor.Request) ([]anchor.Job, error) {
+	return l.n.anchors.Request(ctx, caller, q)
+}
+
+func (l local) Anchor(ctx context.Context, _ control.Caller, id string) (anchor.Job, error) {
+	return l.n.anchors.Job(ctx, id)
+}
+
+func (l local) Anchors(ctx context.Context, _ control.Caller, f anchor.Filter) ([]anchor.Job, []anchor.Coverage, error) {
+	jobs, _, err := l.n.anchors.Jobs(ctx, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	coverage, err := l.n.anchors.Coverage()
+	return jobs, coverage, err
+}
+
+func (l local) Trust(context.Context) (*receipt.Trust, error) { return l.n.trusted() }
 
 // CommandDocs describes the commands of the shipped models, for a face that has no node in its own process.
 func CommandDocs() (func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error), error) {

@@ -34,6 +34,8 @@ import (
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain"
+	"vaultmesh.org/vaultmesh/lawchain/private"
+	"vaultmesh.org/vaultmesh/lawchain/statetree"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -48,22 +50,27 @@ type Node struct {
 	now   func() time.Time
 	l     *slog.Logger
 
-	unlock   io.Closer
-	keys     *keys
-	log      *lawchain.Log
-	journal  *journal.Journal
-	models   *dtdl.Set
-	twins    *twin.Store
-	gate     *gate.Gate
-	control  *control.Service
-	broker   *device.Broker
-	tiles    *lawchain.Tiles
-	anchors  *anchors
-	http     *httpapi.Server
-	listener net.Listener
-	feed     *httpapi.Feed
-	mcp      *mcpapi.Server
-	pinned   *receipt.Trust // what trust.json holds
+	unlock    io.Closer
+	keys      *keys
+	log       *lawchain.Log
+	journal   *journal.Journal
+	models    *dtdl.Set
+	twins     *twin.Store
+	gate      *gate.Gate
+	control   *control.Service
+	broker    *device.Broker
+	storage   storage
+	anchors   *anchors
+	state     *statetree.Tree // nil: no roots of the state
+	http      *httpapi.Server
+	listener  net.Listener
+	feed      *httpapi.Feed
+	mcp       *mcpapi.Server
+	pinned    *receipt.Trust // what trust.json holds
+	root      *root
+	lost      bool               // keys are missing, and the root is to replace them: only RotateKey goes on so
+	failpoint func(point string) // fixed when the journal is opened
+	witness   witnessing
 
 	stop  context.CancelFunc
 	loops sync.WaitGroup
@@ -84,20 +91,7 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", cfg.Data, "cannot create the data folder").Because(err).WithFix("check the path and its permissions")
-	}
-	if n.unlock, err = vfs.Default.Lock(filepath.Join(cfg.Data, "lock")); err != nil {
-		// The file could not even be opened; only what follows is about the lock.
-		if path := (*fs.PathError)(nil); errors.As(err, &path) {
-			return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", cfg.Data, "the data folder cannot be written").Because(err).WithFix("make it writable for this user")
-		}
-		return nil, vaultmesh.Errorf(vaultmesh.Conflict, "node.start", cfg.Data, "another node has this data folder open").WithFix("stop it, or give this node another folder")
-	}
-	if err := keysComplete(cfg.Data); err != nil {
-		return nil, err
-	}
-	if n.keys, err = openKeys(filepath.Join(cfg.Data, "keys"), cfg.Domain); err != nil {
+	if err := n.openKeys(ctx); err != nil {
 		return nil, err
 	}
 	if err := n.openTruth(ctx); err != nil {
@@ -110,7 +104,13 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 	if err := n.genesis(ctx, operators); err != nil {
 		return nil, err
 	}
+	if err := n.renew(ctx); err != nil {
+		return nil, err
+	}
 	if err := n.defineGrid(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openState(); err != nil {
 		return nil, err
 	}
 	if n.pinned, err = n.trust(operators); err != nil {
@@ -126,7 +126,13 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 	if err := n.openDevices(tls); err != nil {
 		return nil, err
 	}
-	if n.anchors, err = newAnchors(n, n.pinned); err != nil {
+	if n.anchors, err = newAnchors(n); err != nil {
+		return nil, err
+	}
+	if err := n.openWitness(); err != nil {
+		return nil, err
+	}
+	if err := n.openArchive(ctx); err != nil {
 		return nil, err
 	}
 	if err := n.openHTTP(tls); err != nil {
@@ -137,9 +143,7 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 			return nil, err
 		}
 	}
-	if err := n.tiles.Publish(); err != nil {
-		n.l.Warn("cannot publish the log yet", "dir", cfg.Log.Tiles, "error", err)
-	}
+	n.publish(ctx)
 	if err := n.announce(); err != nil {
 		return nil, err
 	}
@@ -147,10 +151,53 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 	return n, nil
 }
 
+// openKeys takes the data folder for this process and opens its keys.
+func (n *Node) openKeys(ctx context.Context) (err error) {
+	data := n.cfg.Data
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", data, "cannot create the data folder").Because(err).WithFix("check the path and its permissions")
+	}
+	if n.unlock, err = vfs.Default.Lock(filepath.Join(data, "lock")); err != nil {
+		n.unlock = nil
+		// The file could not even be opened; only what follows is about the lock.
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			return vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", data, "the data folder cannot be written").Because(err).WithFix("make it writable for this user")
+		}
+		return vaultmesh.Errorf(vaultmesh.Conflict, "node.start", data, "another node has this data folder open").WithFix("stop it, or give this node another folder")
+	}
+	if n.lost {
+		n.keys, err = heldKeys(n.keysDir(), n.cfg.Domain)
+	} else if err = keysComplete(data); err == nil {
+		n.keys, err = openKeys(n.keysDir(), n.cfg.Domain)
+	}
+	if err != nil {
+		return err
+	}
+	return n.openRoot(ctx)
+}
+
 // openTruth opens the three truths: journal, log and state.
-func (n *Node) openTruth(context.Context) error {
-	n.log = lawchain.New(lawchain.Options{Domain: n.cfg.Domain, Signer: n.keys.log, Verifier: n.keys.logVerify, Receipts: signer(n.keys.receipts),
-		Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
+func (n *Node) openTruth(ctx context.Context) error {
+	if err := n.openLog(); err != nil {
+		return err
+	}
+	if err := n.openStorage(ctx); err != nil {
+		return err
+	}
+	var err error
+	if n.models, err = shippedModels(); err != nil {
+		return err
+	}
+	n.twins = twin.NewStore(twin.Options{Models: n.models, Now: n.now, MaxDrift: n.cfg.Telemetry.MaxDrift})
+	return n.twins.Load(n.journal)
+}
+
+// openLog opens the journal and the log, with the keys with which the log goes on.
+func (n *Node) openLog() error {
+	if n.failpoint = failpoint(n.cfg.Profile, os.Getenv("VAULTMESH_FAILPOINT")); n.failpoint == nil {
+		n.failpoint = func(string) {}
+	}
+	n.log = lawchain.New(lawchain.Options{Domain: n.cfg.Domain, Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
 	n.feed = httpapi.NewFeed()
 	var err error
 	n.journal, err = journal.Open(filepath.Join(n.cfg.Data, "journal"), journal.Options{
@@ -159,22 +206,41 @@ func (n *Node) openTruth(context.Context) error {
 			n.log.Durable(commit)
 			n.feed.Receipts()
 		},
-		Failpoint: failpoint(n.cfg.Profile, os.Getenv("VAULTMESH_FAILPOINT")), Log: n.l,
+		Failpoint: n.failpoint, Log: n.l,
 	})
 	if err != nil {
 		return err
 	}
-	if err := n.log.Load(n.journal); err != nil {
+	if err := n.followKeys(); err != nil {
 		return err
 	}
-	if n.tiles, err = lawchain.NewTiles(n.log, n.cfg.Log.Tiles, n.cfg.Log.Interval, n.l); err != nil {
+	return n.log.Load(n.journal)
+}
+
+// followKeys takes up the keys that the log names; those of the files where the log is empty.
+func (n *Node) followKeys() error {
+	h, err := lawchain.ReadKeys(n.journal, n.cfg.Domain, n.root.roots())
+	if err != nil {
 		return err
 	}
-	if n.models, err = shippedModels(); err != nil {
+	if h == nil {
+		if h, err = n.keys.history(n.cfg.Domain); err != nil {
+			return err
+		}
+	}
+	if n.lost {
+		var s receipt.Signer
+		if live := h.Live(receipt.PurposeReceipt); len(live) > 0 {
+			if held, ok := n.keys.find(receipt.PurposeReceipt, live[len(live)-1].Public); ok {
+				s = signer(held.private)
+			}
+		}
+		return n.log.UseHistory(h, s)
+	}
+	if err := n.keys.follow(h); err != nil {
 		return err
 	}
-	n.twins = twin.NewStore(twin.Options{Models: n.models, Now: n.now, MaxDrift: n.cfg.Telemetry.MaxDrift})
-	return n.twins.Load(n.journal)
+	return n.log.UseKeys(h, n.keys.signers, signer(n.keys.receipts))
 }
 
 // maxDenied is how many commands of one principal may be denied in a minute: ten a second keep nobody from working, and
@@ -203,7 +269,12 @@ func (n *Node) openControl(operators []gate.Operator) error {
 	if n.gate, err = gate.New(o); err != nil {
 		return err
 	}
+	texts, err := private.Open(filepath.Join(n.cfg.Data, "private"), rand.Reader)
+	if err != nil {
+		return err
+	}
 	n.control, err = control.NewService(control.Options{
+		Texts:   texts,
 		Machine: &control.Machine{Domain: n.cfg.Domain, Node: n.actor, Log: n.log, Desired: n.twins, MaxOpen: n.cfg.Commands.MaxOpen, MaxDenied: maxDenied},
 		Journal: n.journal, Twins: n.twins, Gate: n.gate, CapabilityRoot: public(n.keys.capability), Simulator: profile.Simulator,
 		CheckArgs: checkArgs(n.models),
@@ -235,10 +306,19 @@ func (n *Node) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.control.Start(ctx)
-	n.loop(func() { n.tiles.Run(ctx) })
+	n.loop(func() { n.storage.tiles.Run(ctx) })
+	if n.storage.archiver != nil {
+		n.loop(func() { n.storage.archiver.Run(ctx) })
+	}
 	n.loop(func() { n.anchors.run(ctx) })
+	n.loop(func() { n.root.watch(ctx) })
+	n.loop(func() { n.witness.run(ctx) })
 	n.loop(func() { n.follow(ctx) })
 	n.loop(func() { n.prune(ctx) })
+	n.loop(func() { n.indexOlder(ctx) })
+	if n.state != nil {
+		n.loop(func() { n.state.Run(ctx) })
+	}
 	n.loop(func() {
 		if err := n.http.Serve(n.listener); err != nil {
 			select {
@@ -334,6 +414,8 @@ func (n *Node) Close() error {
 		n.stop()
 	}
 	n.loops.Wait()
+	errs = append(errs, n.root.close(), n.witness.close())
+	n.storage.close()
 	if n.gate != nil {
 		n.gate.Close()
 	}
@@ -384,6 +466,10 @@ func (n *Node) registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(n.journal.Collectors()...)
+	r.MustRegister(n.storage.tiles.Collectors()...)
+	if n.storage.archiver != nil {
+		r.MustRegister(n.storage.archiver.Collectors()...)
+	}
 	r.MustRegister(n.control.Collectors()...)
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vaultmesh_log_size", Help: "Durable receipts in the log."}, func() float64 {
 		if cp := n.log.Checkpoint(); cp != nil {
@@ -391,7 +477,10 @@ func (n *Node) registry() *prometheus.Registry {
 		}
 		return 0
 	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vaultmesh_twins", Help: "Twins of the domain."}, func() float64 { return float64(n.twins.Len()) }))
-	r.MustRegister(newBrokerCollector(n.broker), n.anchors)
+	r.MustRegister(newBrokerCollector(n.broker), n.root)
+	r.MustRegister(n.anchors.collectors()...)
+	r.MustRegister(n.witness.collectors()...)
+	r.MustRegister(n.stateCollectors()...)
 	return r
 }
 

@@ -23,6 +23,7 @@ func startNode(t *testing.T, data string) *Node {
 	t.Helper()
 	c := Defaults("dev")
 	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14"
+	c.State.Interval = 0 // no receipts but those that a test causes
 	n, err := Start(t.Context(), c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

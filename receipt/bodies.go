@@ -65,6 +65,7 @@ type AssessedBody struct {
 	Verdict     json.RawMessage    `json:"verdict,omitempty"`   // the whole verdict (whatif.Verdict), canonical
 	Stages      json.RawMessage    `json:"stages,omitempty"`    // what each stage of the gate said
 	Expect      map[string]float64 `json:"expect,omitempty"`    // values that the asset should report
+	Inputs      vaultmesh.Digest   `json:"inputs,omitzero"`     // of everything that the gate saw, see Inputs
 }
 
 // ReasonBody is the body of the kinds that need no more than a reason.
@@ -72,6 +73,8 @@ type ReasonBody struct {
 	CommandRef
 	Reason string `json:"reason,omitempty"`
 	Stage  string `json:"stage,omitempty"` // the stage of the gate that refused
+	// Inputs is of what the gate saw, of a denial after an approval; before one it is in the assessment.
+	Inputs vaultmesh.Digest `json:"inputs,omitzero"`
 }
 
 // AwaitingBody is the body of command.awaiting_approval. With the first one Approvals is empty; one more follows for
@@ -107,6 +110,7 @@ type AuthorizedBody struct {
 	Simulation vaultmesh.Digest `json:"simulation,omitzero"` // the verdict that it rests on
 	Verdict    json.RawMessage  `json:"verdict,omitempty"`   // that verdict, where the command was simulated again since it was assessed
 	Challenge  vaultmesh.Digest `json:"challenge,omitzero"`  // the approved challenge, where approval was asked
+	Inputs     vaultmesh.Digest `json:"inputs,omitzero"`     // of everything that the gate saw, see Inputs
 }
 
 // DispatchedBody is the body of command.dispatched.
@@ -199,16 +203,6 @@ type NodeBody struct {
 	Node    vaultmesh.Principal `json:"node"`
 	Version string              `json:"version"`
 	Size    uint64              `json:"size,string"` // of the log when the node started
-}
-
-// AnchorBody is the body of anchor.verified: an anchor that was checked, not only sent.
-type AnchorBody struct {
-	Target     string           `json:"target"`     // "rfc3161"
-	Checkpoint vaultmesh.Digest `json:"checkpoint"` // digest of the anchored checkpoint's bytes
-	Size       uint64           `json:"size,string"`
-	Time       time.Time        `json:"time"`  // as the anchor states it
-	Proof      vaultmesh.Digest `json:"proof"` // digest of the anchor's own proof (the time-stamp response)
-	Source     string           `json:"source,omitempty"`
 }
 
 // Body returns v as a canonical body for [Draft]. Times within it are cut to the microsecond by the caller.

@@ -213,7 +213,7 @@ func FuzzDecodeBundle(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(bundle)
-	f.Add([]byte(`{"domain":"d","format":"vaultmesh-bundle/v1","manifest":{"keyid":"","sig":""},"parts":[]}`))
+	f.Add([]byte(`{"domain":"d","format":"vaultmesh-bundle/v2","manifest":{"keyid":"","sig":""},"parts":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := DecodeBundle(data)
 		if err != nil {

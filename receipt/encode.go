@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
-
 	"vaultmesh.org/vaultmesh"
 )
 
@@ -28,7 +26,7 @@ func Encode(domain vaultmesh.Domain, d Draft, l Link, s Signer) ([]byte, error) 
 	var sig []byte
 	if s != nil {
 		var err error
-		if sig, err = s.Sign(dsse.PAE(PayloadType, stmt)); err != nil {
+		if sig, err = s.Sign(pae(PayloadType, stmt)); err != nil {
 			return nil, vaultmesh.Wrap(err, "receipt.sign", d.Subject)
 		}
 		keyID = s.KeyID()
@@ -212,6 +210,17 @@ func appendString(b []byte, s string) []byte {
 
 // shortEscape holds the letter of each control character that has an escape of two characters.
 var shortEscape = [32]byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
+
+// pae is the pre-authentication encoding of DSSE v1: what a signature over a payload of a type is over. It is written out
+// here, since the library's package brings all of SSH into the verifier; the tests compare the two.
+func pae(payloadType string, payload []byte) []byte {
+	b := make([]byte, 0, len("DSSEv1  20 20 ")+len(payloadType)+len(payload)+8)
+	b = append(b, "DSSEv1 "...)
+	b = append(strconv.AppendInt(b, int64(len(payloadType)), 10), ' ')
+	b = append(append(b, payloadType...), ' ')
+	b = append(strconv.AppendInt(b, int64(len(payload)), 10), ' ')
+	return append(b, payload...)
+}
 
 func validKeyID(s string) bool {
 	if len(s) != len("ed25519:")+32 || s[:8] != "ed25519:" {

@@ -20,7 +20,16 @@ const (
 	CapabilityRevoked = "capability.revoked" // CapabilityBody; CapabilitySubject
 	OperatorEnrolled  = "operator.enrolled"  // OperatorBody; OperatorSubject
 	NodeStarted       = "node.started"       // NodeBody; NodeSubject
+	StateRoot         = "state.root"         // StateBody; StateSubject
+	DataErased        = "data.erased"        // ErasedBody; PrivateSubject
+	AnchorRequested   = "anchor.requested"   // AnchorRequestBody; AnchorSubject
 	AnchorVerified    = "anchor.verified"    // AnchorBody; AnchorSubject
+	KeyRotated        = "key.rotated"        // KeyBody; KeySubject
+	KeyRetired        = "key.retired"        // KeyBody; KeySubject
+	KeyDelegated      = "key.delegated"      // KeyBody; KeySubject
+	WitnessConflict   = "witness.conflict"   // ConflictBody; WitnessSubject
+	AnchorFailed      = "anchor.failed"      // AnchorEndBody; AnchorSubject
+	AnchorLost        = "anchor.lost"        // AnchorEndBody; AnchorSubject
 
 	// The life of a command, one kind for each state: "command." and the state. Subject: CommandSubject.
 	// Every body begins with the members of CommandRef.
@@ -55,6 +64,9 @@ var kinds = map[string]kindRules{
 	DomainGenesis: {}, CharterAdopted: {}, TwinDefined: {unsigned: true}, TelemetryBatch: {stream: true, unsigned: true},
 	HaltSet: {}, HaltCleared: {}, CapabilityIssued: {}, CapabilityRevoked: {}, OperatorEnrolled: {},
 	NodeStarted: {stream: true, unsigned: true}, AnchorVerified: {stream: true, unsigned: true},
+	StateRoot: {stream: true}, DataErased: {},
+	KeyRotated: {unsigned: true}, KeyRetired: {unsigned: true}, KeyDelegated: {unsigned: true}, WitnessConflict: {}, // statements about keys carry signatures of their own
+	AnchorRequested: {stream: true}, AnchorFailed: {stream: true}, AnchorLost: {stream: true},
 	CommandProposed: {}, CommandAssessed: {}, CommandDenied: {}, CommandAwaitingApproval: {}, CommandApproved: {},
 	CommandRejected: {}, CommandExpired: {}, CommandAuthorized: {}, CommandDispatched: {}, CommandAcknowledged: {},
 	CommandRefused: {}, CommandTimedOut: {}, CommandAligned: {}, CommandDiverged: {}, CommandCancelled: {}, CommandHalted: {},
@@ -68,6 +80,13 @@ func Kinds() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// MustSign reports whether receipts of the kind carry a signature of their own; of others, and of unknown kinds, the
+// checkpoint's suffices.
+func MustSign(kind string) bool {
+	rules, known := kinds[kind]
+	return known && !rules.unsigned
 }
 
 // CommandKind returns the kind of the receipt with which a command enters state, for example "command.proposed".
@@ -129,5 +148,17 @@ func OperatorSubject(p vaultmesh.Principal) string { return "operator/" + string
 // CapabilitySubject is the subject of one block of a capability: its issue and its revocation.
 func CapabilitySubject(block vaultmesh.Digest) string { return "capability/" + block.String() }
 
-// AnchorSubject is the subject of one anchor target, for example "rfc3161".
+// AnchorSubject is the subject of one anchor target, for example "bitcoin" or "rfc3161/authority".
 func AnchorSubject(target string) string { return "anchor/" + target }
+
+// KeySubject is the subject of what happens to the domain's keys after its genesis.
+func KeySubject(d vaultmesh.Domain) string { return "key/" + string(d) }
+
+// WitnessSubject is the subject of conflicts with the witnesses of the domain's log.
+func WitnessSubject(d vaultmesh.Domain) string { return "witness/" + string(d) }
+
+// StateSubject is the subject of the roots of the domain's state tree.
+func StateSubject(d vaultmesh.Domain) string { return "state/" + string(d) }
+
+// PrivateSubject is the subject of the erasure of what is personal to a principal.
+func PrivateSubject(p vaultmesh.Principal) string { return "private/" + string(p) }

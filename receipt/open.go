@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
-
 	"vaultmesh.org/vaultmesh"
 )
 
@@ -54,12 +52,15 @@ func Open(envelope []byte) (Receipt, error) {
 	return r, nil
 }
 
+// Message returns what the envelope's own signature is over: the DSSE pre-authentication encoding of its statement.
+func (r *Receipt) Message() []byte { return pae(PayloadType, r.statement) }
+
 // CheckSignature verifies the envelope's own signature with pub.
 func (r *Receipt) CheckSignature(pub ed25519.PublicKey) error {
 	if !r.Signed() {
 		return vaultmesh.Errorf(vaultmesh.Invalid, "receipt.verify", r.Subject, "the receipt has no signature of its own")
 	}
-	if len(pub) != ed25519.PublicKeySize || !ed25519.Verify(pub, dsse.PAE(PayloadType, r.statement), r.Signature) {
+	if len(pub) != ed25519.PublicKeySize || !ed25519.Verify(pub, r.Message(), r.Signature) {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.verify", r.Subject, "the signature does not verify")
 	}
 	return nil

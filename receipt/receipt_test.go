@@ -161,3 +161,6 @@ func TestDSSE(t *testing.T) {
 		}
 	}
 }
+
+// librarysPAE is the encoding by the reference implementation.
+func librarysPAE(payloadType string, payload []byte) []byte { return dsse.PAE(payloadType, payload) }

@@ -41,6 +41,9 @@ type Statement struct {
 	Observed   map[string]ReportedValue `json:"observed,omitempty"`   // what proved messages of that device report, by name of the property or telemetry
 	Millis     float64                  `json:"align_ms,omitempty"`   // dispatched to observed
 	Receipts   int                      `json:"receipts,omitempty"`   // length of its history
+	// Unrevoked is the size of the log as of which it is proved that no block of the capability was revoked; 0 where
+	// nothing is proved about that. The decision's index is below it where the proof covers the decision.
+	Unrevoked uint64 `json:"unrevoked,omitempty,string"`
 }
 
 // Simulated is what the verdict predicted on which the last decision rests.
@@ -97,6 +100,7 @@ func (j *judge) statement(l *life) Statement {
 	s := Statement{
 		Command: l.proposed.Command, Verified: true, Principal: first.Actor, Twin: l.proposed.Twin, Name: l.proposed.Name, Args: bytes.Clone(l.proposed.Args),
 		State: l.last(), Proposed: utc(first.Time), Ended: utc(last.Time), EndedBy: last.Actor, Receipts: len(l.chain), Simulation: l.simulated(),
+		Unrevoked: l.unrevoked,
 	}
 	for _, state := range []string{"authorized", "rejected", "denied"} { // a later denial overrules
 		if e := l.at[state]; e != nil {
@@ -123,7 +127,7 @@ func (j *judge) statement(l *life) Statement {
 	if l.observed != nil {
 		s.Millis, s.Observed = l.observed.Millis, j.reported(l)
 	}
-	l.explain(&s)
+	j.explain(l, &s)
 	return s
 }
 
@@ -149,19 +153,16 @@ func (j *judge) reported(l *life) map[string]ReportedValue {
 			continue
 		}
 		m, _ := j.message(o)
-		t, err := time.Parse(time.RFC3339Nano, membersOf(m.Payload).text("t"))
-		if err != nil {
-			t = time.Time{}
-		}
-		values[name] = ReportedValue{Value: bytes.Clone(o.Value), Time: utc(t)}
+		t, _ := messageTime(membersOf(m.Payload))
+		values[name] = ReportedValue{Value: bytes.Clone(o.Value), Time: t}
 	}
 	return values
 }
 
 // explain adds why the command did not end as commanded.
-func (l *life) explain(s *Statement) {
+func (j *judge) explain(l *life, s *Statement) {
 	add := func(text string) {
-		if text = clipped(text); text != "" && len(s.Reasons) < maxReasons && !slices.Contains(s.Reasons, text) {
+		if text = clipped(j.disclosed(text)); text != "" && len(s.Reasons) < maxReasons && !slices.Contains(s.Reasons, text) {
 			s.Reasons = append(s.Reasons, text)
 		}
 	}

@@ -63,7 +63,7 @@ func tellThree(t *testing.T) *story {
 		seen := s.batch(1, messages)
 		want := 0.975
 		a.step(CommandAligned, "node:dev", 20*time.Millisecond, &ObservedBody{CommandRef: a.ref, Millis: 12.6,
-			Observed: map[string]Observation{"tap": {Value: json.RawMessage("0.975"), Expected: &want, Time: t0, Batch: &seen.Index}}})
+			Observed: map[string]Observation{"tap": {Value: json.RawMessage("0.975"), Expected: &want, Time: time.Date(2026, 1, 2, 3, 4, 10, 231_000_000, time.UTC), Batch: &seen.Index}}})
 		aligned = MessageProof{Batch: seen.Index, Topic: messages[0][0], Payload: []byte(messages[0][1])}
 
 		d := other{s, ref, block, 5200 * time.Millisecond}
@@ -92,7 +92,7 @@ What happened, by a log of 23 receipts that was time-stamped 2026-01-02T03:04:11
   01JCMD  agent:dispatcher → transformer-4-9 setTap {"ratio":1.025}  aligned
     proposed 2026-01-02 03:04:06.123Z; policy 823412d1…; predicted safe (no new violation); approved
     by operator:alice 03:04:07.123Z and operator:bob 03:04:08.123Z; dispatched to sub-4
-    03:04:08.123Z; the asset reported tap = 1.025 at 03:04:09.000Z, recorded 1250 ms after dispatch
+    03:04:08.123Z; the asset reported tap = 1.025 at 03:04:09.123Z, recorded 1250 ms after dispatch
   01JCME  agent:dispatcher → transformer-5-8 setTap {"ratio":0.975}  aligned
     proposed 2026-01-02 03:04:10.223Z; policy 823412d1…; predicted safe (no new or worsened
     violation); dispatched to sub-5 03:04:10.223Z; the asset reported tap = 0.975 at 03:04:10.231Z,
@@ -103,6 +103,20 @@ What happened, by a log of 23 receipts that was time-stamped 2026-01-02T03:04:11
     is 0.94; nothing was sent to a device
 `
 
+const wantSummary = `  ✓ 23 receipts of domain dev, unaltered and signed by keys that you trust, in the log
+    vaultmesh.test/dev as it was at size 23
+  ✓ 1 capability receipt, 18 command receipts, 1 domain receipt, 3 telemetry receipts existed at the
+    latest at 2026-01-02T03:04:11Z by a time-stamping authority
+  ✓ the whole life of 3 commands is shown, to a final state that nothing can follow
+Not proved:
+  · that the log was not cut short or written anew by whoever holds its key: you named no head of it
+    (--head), and no pinned witness signed one
+  · the time by Bitcoin (within some two hours), by Ethereum, by witnesses: the bundle has no such
+    proof, or you pinned nothing to judge it by
+  · that the capabilities of 3 commands were not revoked before they were decided: no state proof is
+    about them
+`
+
 func TestTreeTellsTheStory(t *testing.T) {
 	s := tellThree(t)
 	bundle, pinned := s.export(), trust(t, s)
@@ -110,7 +124,11 @@ func TestTreeTellsTheStory(t *testing.T) {
 	if !r.OK {
 		t.Fatal(humanForm(t, r, true, 0))
 	}
-	story, checks, _ := strings.Cut(humanForm(t, r, false, 0), "├─")
+	story, rest, _ := strings.Cut(humanForm(t, r, false, 0), "Proved:\n")
+	summary, checks, _ := strings.Cut(rest, "├─")
+	if summary != wantSummary {
+		t.Errorf("got\n%s", summary)
+	}
 	if story != wantStory {
 		t.Errorf("got\n%s", story)
 	}
@@ -118,7 +136,7 @@ func TestTreeTellsTheStory(t *testing.T) {
 		t.Errorf("the checks lack %q:\n%s", want, checks)
 	}
 	for _, width := range []int{60, 80, 100} {
-		story, _, _ := strings.Cut(humanForm(t, r, false, width), "├─")
+		story, _, _ := strings.Cut(humanForm(t, r, false, width), "Proved:\n")
 		for line := range strings.Lines(story) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("width %d: a line of %d: %s", width, n, line)
@@ -204,11 +222,11 @@ func TestStatementsOfRefusedBundles(t *testing.T) {
 		{name: "receipt altered", cheat: spoilPart("receipts/0000000003.dsse"), listed: 3},
 		{name: "proof altered", cheat: spoilPart("receipts/0000000003.tlog"), listed: 3},
 		{name: "checkpoint altered", cheat: spoilPart("checkpoint"), listed: 3},
-		{name: "stamp altered", cheat: spoilPart("timestamps/"), listed: 3},
+		{name: "stamp altered", cheat: spoilPart("anchors/"), listed: 3},
 		{name: "message altered", cheat: spoilPart("telemetry/"), listed: 3},
 		{name: "manifest of another key", cheat: func(s *story) { s.key = newTestKey("thief") }, listed: 3},
 		{name: "end missing", cheat: func(s *story) { s.skip = func(kind string) bool { return kind == CommandDenied } }, listed: 3},
-		{name: "another domain's trust", pins: func(p *Trust) { p.Domain = "prod" }},
+		{name: "another domain's trust", pins: func(p *Trust) { p.Domain = "prod" }, listed: 3},
 		{name: "one approval forged", cheat: body(func(kind string, b any) {
 			if b, ok := b.(*ApprovedBody); ok {
 				b.Approvals[1].Signature = make([]byte, 64)
@@ -276,10 +294,10 @@ func TestTreeWording(t *testing.T) {
 		pins   *Trust
 		want   []string
 	}{
-		{"cut", bundle[:len(bundle)/2], pinned, []string{"REFUSED: 1 check failed, 14 were not judged\n├─ ✗ bundle.format: bundle: the file ends in the middle, after ", "\n└─ – not judged, because an earlier check does not hold: trust.keys, bundle.manifest,\n"}},
+		{"cut", bundle[:len(bundle)/2], pinned, []string{"REFUSED: 1 check failed, 25 were not judged\nNot proved:\n  · anything about this file beyond what the checks below say\n├─ ✗ bundle.format: bundle: the file ends in the middle, after ", "\n└─ – not judged, because an earlier check does not hold: trust.keys, bundle.manifest, bundle.scope,\n"}},
 		{"cut in its first bytes", bundle[:5], pinned, []string{"the file ends in the middle, after 5 bytes"}},
 		{"more behind it", append(slices.Clone(bundle), '\n'), pinned, []string{"✗ bundle.format: bundle: read byte ", "data after the end"}},
-		{"keys of another", bundle, foreign, []string{"REFUSED: 21 checks failed, 8 were not judged\n", "Nothing is proved about 3 commands of this file: 01JCMD, 01JCME, 01JCMF\n", "├─ ✗ receipt.signature: 3 of 23 hold\n",
+		{"keys of another", bundle, foreign, []string{"REFUSED: 21 checks failed, 12 were not judged\n", "Nothing is proved about 3 commands of this file: 01JCMD, 01JCME, 01JCMF\n", "├─ ✗ receipt.signature: 3 of 23 hold\n",
 			"│    ✗ 20 × signed with key " + newTestKey("receipt").KeyID() + ", which the trust file does not pin (first: receipt.signature[0])\n"}},
 	} {
 		text := humanForm(t, Verify(c.bundle, c.pins), false, 0)

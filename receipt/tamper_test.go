@@ -133,7 +133,7 @@ func TestBundleLimits(t *testing.T) {
 	key := newTestKey("receipt")
 	for name, parts := range map[string][]Part{
 		"empty part":     {{Name: "checkpoint", Type: PartCheckpoint}},
-		"large part":     {TimestampPart(0, make([]byte, maxTimestamp+1))},
+		"large part":     {TimestampPart(9, 0, make([]byte, maxTimestamp+1))},
 		"two of a name":  {CheckpointPart([]byte("a")), CheckpointPart([]byte("b"))},
 		"unknown type":   {{Name: "checkpoint", Type: "x", Data: []byte("a")}},
 		"name of a path": {{Name: "receipts/../../etc.dsse.json", Type: PartReceipt, Data: []byte("a")}},

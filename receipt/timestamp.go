@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"math/big"
 	"sync"
 	"time"
@@ -40,8 +41,8 @@ var cmsMu sync.Mutex
 
 // VerifyTimestamp checks that response is a granted RFC 3161 response of at most 16 KiB over digest (SHA-256), signed by
 // a certificate that it carries, whose chain leads to one of roots and was valid at the token's own time, with the
-// critical extended key usage timeStamping and no other (RFC 3161 section 2.3). Errors are of kind Invalid, TooLarge
-// or Corrupt.
+// critical extended key usage timeStamping and no other (RFC 3161 section 2.3). Errors are of kind Invalid, TooLarge,
+// Corrupt, or Denied where the chain leads to no root of the pool.
 func VerifyTimestamp(response []byte, digest vaultmesh.Digest, roots *x509.CertPool) (ts Timestamp, err error) {
 	const op = "timestamp.verify"
 	if len(response) > maxTimestamp {
@@ -104,10 +105,13 @@ func verifyToken(raw []byte, at time.Time, roots *x509.CertPool) (*x509.Certific
 	for _, c := range p7.Certificates {
 		intermediates.AddCert(c)
 	}
-	err = p7.VerifyWithOpts(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
-	})
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping}}
+	err = p7.VerifyWithOpts(opts)
 	if err != nil {
+		var unknown x509.UnknownAuthorityError
+		if _, chain := signer.Verify(opts); errors.As(chain, &unknown) {
+			return nil, vaultmesh.Errorf(vaultmesh.Denied, op, "", "the certificate of %q leads to no pinned root", signer.Subject.String()).WithFix("pin the authority's root if you trust it")
+		}
 		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "signature or certificate chain of %q", signer.Subject.String()).Because(err)
 	}
 	return signer, nil

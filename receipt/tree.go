@@ -28,6 +28,7 @@ func (r Report) Tree(w io.Writer, all bool, width int) error {
 	var b strings.Builder
 	b.WriteString(r.verdict() + "\n")
 	r.tell(&b, all, width)
+	r.summary(&b, width)
 	r.families(&b, all, width)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -53,6 +54,26 @@ func (r Report) verdict() string {
 	return text
 }
 
+// summary writes what is proved and what is not, in sentences.
+func (r Report) summary(b *strings.Builder, width int) {
+	for _, list := range []struct {
+		title, mark string
+		lines       []string
+	}{{"Proved:", "✓", r.Proved}, {"Not proved:", "·", r.NotProved}} {
+		if len(list.lines) == 0 {
+			continue
+		}
+		b.WriteString(list.title + "\n")
+		for i, line := range list.lines {
+			if i == maxTold {
+				wrap(b, "  ", "    ", fmt.Sprintf("… and %d more", len(list.lines)-i), width)
+				break
+			}
+			wrap(b, "  "+list.mark+" ", "    ", line, width)
+		}
+	}
+}
+
 // families writes the checks. Families of which nothing could be judged share the last line.
 func (r Report) families(b *strings.Builder, all bool, width int) {
 	var groups [][]Check
@@ -62,7 +83,7 @@ func (r Report) families(b *strings.Builder, all bool, width int) {
 		for i+n < len(r.Checks) && familyOf(r.Checks[i+n].Name) == familyOf(r.Checks[i].Name) {
 			n++
 		}
-		if group := r.Checks[i : i+n]; all || slices.ContainsFunc(group, Check.Judged) {
+		if group := r.Checks[i : i+n]; all || slices.ContainsFunc(group, func(c Check) bool { return c.Detail != notJudged }) {
 			groups = append(groups, group)
 		} else if name := familyOf(group[0].Name); n > 1 {
 			missing = append(missing, fmt.Sprintf("%s (%d)", name, n))
@@ -89,10 +110,12 @@ func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bo
 		fmt.Fprintf(b, "%s %s %s: %s\n", branch, mark(c), printable(c.Name), printable(c.Detail))
 		return
 	}
-	held, missing, unasked := 0, 0, 0
+	held, missing, unasked, empty := 0, 0, 0, 0
 	sign := "✓"
 	for _, c := range group {
 		switch {
+		case c.OK && c.Empty:
+			empty++
 		case c.OK && c.Detail == noApproval:
 			unasked++
 		case c.OK:
@@ -105,11 +128,17 @@ func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bo
 		}
 	}
 	var parts []string
-	if made := len(group) - missing - unasked; made > 0 {
+	if empty == len(group) {
+		sign = "·"
+	}
+	if made := len(group) - missing - unasked - empty; made > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d hold", held, made))
 	}
 	if missing > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s not judged", missing, wasWere(missing)))
+	}
+	if empty > 0 {
+		parts = append(parts, fmt.Sprintf("%d compare nothing", empty))
 	}
 	if unasked > 0 {
 		parts = append(parts, "for "+counted(unasked, "command")+" "+noApproval)
@@ -152,6 +181,8 @@ func failures(group []Check) [][]Check {
 
 func mark(c Check) string {
 	switch {
+	case c.OK && c.Empty:
+		return "·"
 	case c.OK:
 		return "✓"
 	case !c.Judged():

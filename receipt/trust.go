@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"encoding/pem"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/proof/bitcoin"
+	"vaultmesh.org/vaultmesh/proof/ethereum"
 )
 
 // Trust is what an auditor pins: it comes to the auditor by another way than the bundle. Its text form is a JSON file
@@ -22,6 +22,12 @@ type Trust struct {
 	Operators       []TrustedOperator  `json:"operators,omitempty"`        // may approve
 	TSARoots        []string           `json:"tsa_roots,omitempty"`        // PEM certificates; if any is pinned, a time-stamp is demanded
 	Policies        []vaultmesh.Digest `json:"policies,omitempty"`         // if any is pinned, only these policies may have decided
+	LogKeys         []string           `json:"log_keys,omitempty"`         // further verifier keys of the log, of before or after a rotation
+	KeyRoots        []TrustedKey       `json:"key_roots,omitempty"`        // may delegate to the domain's keys
+	FollowKeys      bool               `json:"follow_keys,omitempty"`      // accept keys that a pinned key or root handed over to, see FollowKeys
+	WitnessPolicy   string             `json:"witness_policy,omitempty"`   // C2SP tlog-policy text; its quorum is demanded
+	Bitcoin         *bitcoin.Params    `json:"bitcoin,omitempty"`          // without it a proof of Bitcoin cannot be judged
+	Ethereum        *ethereum.Params   `json:"ethereum,omitempty"`         // without it a proof of Ethereum cannot be judged
 }
 
 // TrustedLog pins the log.
@@ -73,12 +79,13 @@ func LoadTrust(data []byte) (*Trust, error) {
 
 // pins is a trust file ready for use.
 type pins struct {
-	log       note.Verifier
-	receipts  map[string]ed25519.PublicKey
+	keys      []Key // of the log, of receipts and of capabilities
+	keyRoots  []ed25519.PublicKey
 	roots     []ed25519.PublicKey
 	operators map[string]TrustedOperator // by KeyID
 	tsa       *x509.CertPool             // nil where none is pinned
 	policies  map[vaultmesh.Digest]bool
+	witnesses *WitnessPolicy // nil where no policy is pinned
 }
 
 // pin checks every key of the file; without a log key and a receipt key there is nothing to judge by.
@@ -93,28 +100,12 @@ func (t *Trust) pin() (*pins, error) {
 	if len(t.ReceiptKeys) == 0 {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "receipt_keys", "no key is pinned").WithFix("without pinned keys a bundle signed by anybody would pass")
 	}
-	if max(len(t.ReceiptKeys), len(t.CapabilityRoots), len(t.Operators), len(t.Policies)) > maxTrusted || len(t.TSARoots) > 100 {
-		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "a list is longer than %d", maxTrusted)
+	if max(len(t.ReceiptKeys), len(t.CapabilityRoots), len(t.Operators), len(t.Policies)) > maxTrusted || max(len(t.TSARoots), len(t.LogKeys), len(t.KeyRoots)) > 100 {
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "a list is longer than %d, or one of log_keys, key_roots and tsa_roots longer than 100", maxTrusted)
 	}
-	p := &pins{receipts: map[string]ed25519.PublicKey{}, operators: map[string]TrustedOperator{}, policies: map[vaultmesh.Digest]bool{}}
-	var err error
-	if p.log, err = note.NewVerifier(t.Log.Key); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "log.key", "not the verifier key of a signed note").Because(err)
-	}
-	if t.Log.Origin == "" || p.log.Name() != t.Log.Origin {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "log.origin", "%.80q is not the name in the log's key, %.80q", t.Log.Origin, p.log.Name())
-	}
-	for _, k := range t.ReceiptKeys {
-		if err := k.check("receipt_keys"); err != nil {
-			return nil, err
-		}
-		p.receipts[k.ID] = k.Public
-	}
-	for _, k := range t.CapabilityRoots {
-		if err := k.check("capability_roots"); err != nil {
-			return nil, err
-		}
-		p.roots = append(p.roots, k.Public)
+	p := &pins{operators: map[string]TrustedOperator{}, policies: map[vaultmesh.Digest]bool{}}
+	if err := p.pinKeys(t); err != nil {
+		return nil, err
 	}
 	for _, o := range t.Operators {
 		if err := vaultmesh.CheckID("operator", string(o.Principal)); err != nil {
@@ -132,7 +123,66 @@ func (t *Trust) pin() (*pins, error) {
 	for _, d := range t.Policies {
 		p.policies[d] = true
 	}
-	return p, p.pinTSA(t.TSARoots)
+	if err := p.pinTSA(t.TSARoots); err != nil {
+		return nil, err
+	}
+	return p, p.pinOthers(t)
+}
+
+// pinKeys pins the keys of the domain itself.
+func (p *pins) pinKeys(t *Trust) error {
+	const op = "trust"
+	for i, text := range append([]string{t.Log.Key}, t.LogKeys...) {
+		k, err := ParseLogKey(text)
+		if err != nil {
+			return vaultmesh.Errorf(vaultmesh.Invalid, op, "log.key", "key %d of the log is not the verifier key of a signed note", i).Because(err)
+		}
+		if t.Log.Origin == "" || k.Origin != t.Log.Origin {
+			return vaultmesh.Errorf(vaultmesh.Invalid, op, "log.origin", "%.80q is not the name in the log's key, %.80q", t.Log.Origin, k.Origin)
+		}
+		p.keys = append(p.keys, k)
+	}
+	for _, k := range t.ReceiptKeys {
+		if err := k.check("receipt_keys"); err != nil {
+			return err
+		}
+		p.keys = append(p.keys, Key{Purpose: PurposeReceipt, Public: k.Public})
+	}
+	for _, k := range t.CapabilityRoots {
+		if err := k.check("capability_roots"); err != nil {
+			return err
+		}
+		p.roots = append(p.roots, k.Public)
+		p.keys = append(p.keys, Key{Purpose: PurposeCapability, Public: k.Public})
+	}
+	for _, k := range t.KeyRoots {
+		if err := k.check("key_roots"); err != nil {
+			return err
+		}
+		p.keyRoots = append(p.keyRoots, k.Public)
+	}
+	return nil
+}
+
+// pinOthers pins what is not the domain's: witnesses and chains.
+func (p *pins) pinOthers(t *Trust) (err error) {
+	const op = "trust"
+	if t.WitnessPolicy != "" {
+		if p.witnesses, err = ParseWitnessPolicy([]byte(t.WitnessPolicy)); err != nil {
+			return vaultmesh.Wrap(err, op, "witness_policy")
+		}
+	}
+	if t.Bitcoin != nil {
+		if err := t.Bitcoin.Check(); err != nil {
+			return vaultmesh.Wrap(err, op, "bitcoin")
+		}
+	}
+	if t.Ethereum != nil {
+		if err := t.Ethereum.Check(); err != nil {
+			return vaultmesh.Wrap(err, op, "ethereum")
+		}
+	}
+	return nil
 }
 
 func (p *pins) pinTSA(roots []string) error {

@@ -7,19 +7,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/transparency-dev/formats/log"
 	"github.com/transparency-dev/formats/proof"
 	merkle "github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 )
 
 // families is every kind of check in the order of the report; each occurs at least once in every report.
 var families = []string{
-	"bundle.format", "trust.keys", "bundle.manifest", "log.checkpoint", "receipt.signature", "receipt.inclusion", "subject.chain", "receipt.causes",
-	"command.transitions", "command.binding", "policy.accepted", "approval.signature", "capability.chain", "timestamp.rfc3161", "telemetry.proof",
+	"bundle.format", "trust.keys", "bundle.manifest", "bundle.scope",
+	"log.checkpoint", "log.consistency", "log.witness", "log.head",
+	"receipt.signature", "receipt.inclusion", "receipt.time", "subject.chain", "receipt.causes",
+	"command.transitions", "command.binding", "input.binding", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation", "telemetry.proof",
+	"timestamp.rfc3161", "anchor.bitcoin", "anchor.ethereum", "state.proof", "history.complete",
 }
 
 // What details say of checks that are told apart in the summary.
@@ -29,11 +30,34 @@ const (
 	noApproval = "no approval was asked for"
 )
 
+// Demand is what an auditor asks beyond that everything in the bundle holds. The zero value asks no more.
+type Demand struct {
+	// Complete asks that the bundle shows all of what its scope names, and refuses to judge that without a head of the
+	// log that the auditor knows (Size and Root, or Head) or that the pinned witnesses signed: whoever keeps the log
+	// could otherwise have cut it short or written it anew.
+	Complete bool
+	// Subjects must be shown completely, whatever the scope says: "command/…", "twin/…", "capability/…".
+	Subjects []string
+	// Size and Root are a head of the log that the auditor knows by another way than the bundle; Size 0 means none.
+	// The bundle's log must be that log, as long or longer.
+	Size uint64
+	Root vaultmesh.Digest
+	// Head is a signed checkpoint, instead of Size and Root.
+	Head []byte
+	// Anchors are the kinds of proofs of time that must cover every receipt: AnchorRFC3161 and its neighbours.
+	Anchors []string
+	// Now is the auditor's clock; what claims to be later is refused. Zero: there is none.
+	Now time.Time
+}
+
 // Verify judges a bundle with the keys that t pins and nothing else: no network, no clock, no key from the bundle. The
 // report lists every check; one that could not be made counts as not holding and says why. It tells of a command only
-// what was verified.
-func Verify(bundle []byte, t *Trust) Report {
-	j := &judge{trust: t, entries: map[vaultmesh.LogIndex]*entry{}}
+// what was verified. It needs memory of a few times the bundle's size.
+func Verify(bundle []byte, t *Trust) Report { return Demand{}.Verify(bundle, t) }
+
+// Verify judges a bundle as the function of this name does, and by what d demands.
+func (d Demand) Verify(bundle []byte, t *Trust) Report {
+	j := &judge{trust: t, demand: d, entries: map[vaultmesh.LogIndex]*entry{}}
 	j.run(bundle)
 	return j.report()
 }
@@ -42,20 +66,31 @@ func Verify(bundle []byte, t *Trust) Report {
 // found, and is not judged where that is missing.
 type judge struct {
 	trust  *Trust
+	demand Demand
 	pins   *pins
+	keys   *KeyHistory
 	bundle *Bundle
+	scope  Scope
+	scoped bool // the bundle says what it is about
 	checks []finding
-	about  *life // the command that is being judged; nil for what concerns the bundle as a whole
+	failed map[string]bool // families of which a check does not hold
+	about  *life           // the command that is being judged; nil for what concerns the bundle as a whole
 
-	byType     map[string][]Part
-	checkpoint log.Checkpoint
-	noted      bool      // the checkpoint is signed by the pinned log
-	stamped    time.Time // the earliest proved time-stamp of the checkpoint; zero where there is none
-	entries    map[vaultmesh.LogIndex]*entry
-	order      []*entry                                // by log index
-	commands   []*life                                 // by subject
-	messages   map[string]MessageProof                 // verified, by part name
-	revoked    map[vaultmesh.Digest]vaultmesh.LogIndex // capability blocks, with the first receipt that revokes each
+	byType   map[string][]Part
+	main     *head            // the main checkpoint; nil where it is not signed by a pinned log
+	heads    map[uint64]*head // the main one and those that are consistent with it, by size
+	known    string           // how the auditor knows the log's head; empty where not
+	proved   []ProvedAnchor
+	unpinned []string // proofs of time that the trust file cannot judge
+	complete []Completeness
+	entries  map[vaultmesh.LogIndex]*entry
+	order    []*entry                     // by log index
+	subjects map[string][]*entry          // the same by subject
+	states   map[string][]held            // what state proofs prove, by key
+	openings map[vaultmesh.Digest]Opening // private texts that the bundle discloses, by their commitments
+	commands []*life                      // by subject
+	messages map[string]MessageProof
+	revoked  map[vaultmesh.Digest]vaultmesh.LogIndex // capability blocks, with the first receipt that revokes each
 }
 
 // finding is a check with the command that it is about.
@@ -74,9 +109,21 @@ func (e *entry) ref() Ref { return Ref{Index: e.index, Leaf: e.Leaf} }
 
 func (j *judge) pass(name, format string, args ...any) { j.add(name, true, format, args...) }
 
+// empty notes a check that holds because there was nothing to compare.
+func (j *judge) empty(name, format string, args ...any) {
+	j.add(name, true, format, args...)
+	j.checks[len(j.checks)-1].Empty = true
+}
+
 func (j *judge) fail(name, format string, args ...any) { j.add(name, false, format, args...) }
 
 func (j *judge) add(name string, ok bool, format string, args ...any) {
+	if !ok {
+		if j.failed == nil {
+			j.failed = map[string]bool{}
+		}
+		j.failed[familyOf(name)] = true
+	}
 	j.checks = append(j.checks, finding{Check{Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)}, j.about})
 }
 
@@ -92,12 +139,7 @@ func (j *judge) settle(name string, err error, format string, args ...any) bool 
 
 // held reports whether every check of the families made so far holds.
 func (j *judge) held(names ...string) bool {
-	for _, c := range j.checks {
-		if !c.OK && slices.Contains(names, familyOf(c.Name)) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(names, func(name string) bool { return j.failed[name] })
 }
 
 func (j *judge) run(data []byte) {
@@ -109,97 +151,99 @@ func (j *judge) run(data []byte) {
 	for _, p := range j.bundle.Parts {
 		j.byType[p.Type] = append(j.byType[p.Type], p)
 	}
-	j.pins, err = j.trust.pin()
-	if err == nil && j.bundle.Domain != j.trust.Domain {
-		err = vaultmesh.Errorf(vaultmesh.Denied, "trust", "", "the bundle is of domain %s, the trust file is for %s", j.bundle.Domain, j.trust.Domain)
-	}
-	if err != nil {
+	j.open()
+	if err = j.trusted(); err != nil {
 		j.fail("trust.keys", "%v", err)
 		return
 	}
-	j.pass("trust.keys", "domain %s, %d receipt keys, %d capability roots, %d operators' keys are pinned", j.trust.Domain, len(j.pins.receipts), len(j.pins.roots), len(j.pins.operators))
+	j.pass("trust.keys", "domain %s, %d keys of its log and its receipts, %d capability roots, %d operators' keys are pinned", j.trust.Domain, len(j.pins.keys)-len(j.pins.roots), len(j.pins.roots), len(j.pins.operators))
 	j.manifest()
-	j.note()
+	j.checkpoints()
 	j.receipts()
+	j.aboutWhat()
 	if j.held("receipt.signature", "receipt.inclusion") {
 		j.chains()
 		j.causes()
+		j.state()
 		if j.held("subject.chain") {
 			j.telemetry()
 			j.judgeCommands()
+			j.inputs()
 		}
 	}
-	j.timestamps()
+	j.anchors()
+	j.witnessed()
+	j.expectedHead()
+	j.times()
+	if j.held("receipt.signature", "receipt.inclusion", "subject.chain", "state.proof", "log.checkpoint", "bundle.scope") {
+		j.completeness()
+	}
 }
+
+// trusted makes the trust file ready, and follows the keys from there.
+func (j *judge) trusted() (err error) {
+	if j.pins, err = j.trust.pin(); err != nil {
+		return err
+	}
+	if j.bundle.Domain != j.trust.Domain {
+		return vaultmesh.Errorf(vaultmesh.Denied, "trust", "", "the bundle is of domain %s, the trust file is for %s", j.bundle.Domain, j.trust.Domain)
+	}
+	var chain []KeyEntry
+	for _, e := range j.order {
+		if e.Subject == KeySubject(j.trust.Domain) {
+			chain = append(chain, KeyEntry{Index: e.index, Receipt: e.Receipt})
+		}
+	}
+	j.keys, err = FollowKeys(j.trust.Domain, j.pins.keys, j.pins.keyRoots, chain)
+	return err
+}
+
+// accepts reports whether the trust file lets a key of the history count.
+func (j *judge) accepts(k Key) bool { return k.Pinned || j.trust.FollowKeys }
 
 // report puts the checks in the order of the families and adds those that were not made.
 func (j *judge) report() Report {
 	r := Report{OK: true}
+	made := make(map[string][]Check, len(families))
+	for _, c := range j.checks {
+		made[familyOf(c.Name)] = append(made[familyOf(c.Name)], c.Check)
+	}
 	for _, family := range families {
-		n := len(r.Checks)
-		for _, c := range j.checks {
-			if familyOf(c.Name) == family {
-				r.Checks = append(r.Checks, c.Check)
-			}
+		if len(made[family]) == 0 {
+			made[family] = []Check{{Name: family, Detail: notJudged}}
 		}
-		if len(r.Checks) == n {
-			r.Checks = append(r.Checks, Check{Name: family, Detail: notJudged})
-		}
-		for _, c := range r.Checks[n:] {
+		for _, c := range made[family] {
 			r.OK = r.OK && c.OK
 		}
+		r.Checks = append(r.Checks, made[family]...)
+	}
+	if j.bundle != nil {
+		r.Domain = j.bundle.Domain
 	}
 	r.Commands = j.statements()
-	if j.noted {
-		r.LogSize = j.checkpoint.Size
+	if j.main != nil {
+		r.LogSize, r.LogRoot = j.main.size, j.main.root
 	}
-	r.Stamped = j.stamped
+	r.Anchors, r.Complete, r.Known = j.proved, j.complete, j.known
+	r.Stamped = earliest(j.proved, AnchorRFC3161)
+	r.States = j.provedStates()
+	j.summarize(&r)
 	return r
 }
 
 func (j *judge) manifest() {
-	pub, ok := j.pins.receipts[j.bundle.KeyID]
-	if !ok {
-		j.fail("bundle.manifest", "signed with key %s, which the trust file does not pin", j.bundle.KeyID)
-		return
+	for _, k := range j.keys.Keys(PurposeReceipt) {
+		if KeyID(k.Public) == j.bundle.KeyID && j.accepts(k) {
+			j.settle("bundle.manifest", j.bundle.CheckSignature(k.Public), "the trusted key %s signed the names, types and digests of all %d parts", j.bundle.KeyID, len(j.bundle.Parts))
+			return
+		}
 	}
-	j.settle("bundle.manifest", j.bundle.CheckSignature(pub), "the pinned key %s signed the names, types and digests of all %d parts", j.bundle.KeyID, len(j.bundle.Parts))
+	j.fail("bundle.manifest", "signed with key %s, which the trust file does not pin", j.bundle.KeyID)
 }
 
-func (j *judge) note() {
-	parts := j.byType[PartCheckpoint]
-	if len(parts) != 1 {
-		j.fail("log.checkpoint", "the bundle has no checkpoint")
-		return
-	}
-	signed, err := note.Open(parts[0].Data, note.VerifierList(j.pins.log))
-	if err != nil {
-		j.fail("log.checkpoint", "not signed by the pinned log key of %s: %v", j.trust.Log.Origin, err)
-		return
-	}
-	if _, err := j.checkpoint.Unmarshal([]byte(signed.Text)); err != nil {
-		j.fail("log.checkpoint", "%v", err)
-		return
-	}
-	if j.checkpoint.Origin != j.trust.Log.Origin || len(j.checkpoint.Hash) != rfc6962.DefaultHasher.Size() {
-		j.fail("log.checkpoint", "it is of log %.80q, the trust file pins %.80q", j.checkpoint.Origin, j.trust.Log.Origin)
-		return
-	}
-	j.noted = true
-	j.pass("log.checkpoint", "%s signed size %d with root sha256:%x", j.checkpoint.Origin, j.checkpoint.Size, j.checkpoint.Hash)
-}
-
-// receipts opens every envelope, checks its signature and that the log holds it at its index.
-func (j *judge) receipts() {
-	if len(j.byType[PartReceipt]) == 0 {
-		j.fail("receipt.signature", "the bundle has no receipt")
-		j.fail("receipt.inclusion", "the bundle has no receipt")
-		return
-	}
-	proofs := map[string][]byte{}
-	for _, p := range j.byType[PartInclusion] {
-		proofs[p.Name] = p.Data
-	}
+// open reads every envelope. That it is of this domain and well-formed counts as part of its signature's check.
+func (j *judge) open() {
+	j.subjects = map[string][]*entry{}
 	for _, p := range j.byType[PartReceipt] {
 		index, err := partIndex(p.Name)
 		if err != nil || ReceiptPart(index, nil).Name != p.Name {
@@ -207,7 +251,7 @@ func (j *judge) receipts() {
 			continue
 		}
 		r, err := Open(p.Data)
-		if err == nil && r.Domain != j.trust.Domain {
+		if err == nil && r.Domain != j.bundle.Domain {
 			err = vaultmesh.Errorf(vaultmesh.Denied, "receipt.verify", "", "the receipt is of domain %s", r.Domain)
 		}
 		if err != nil {
@@ -217,13 +261,6 @@ func (j *judge) receipts() {
 		e := &entry{Receipt: r, index: index}
 		j.entries[index] = e
 		j.order = append(j.order, e)
-		j.signature(e)
-		name := InclusionPart(index, nil, nil).Name
-		j.inclusion(e, proofs[name])
-		delete(proofs, name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(proofs)) {
-		j.fail("receipt.inclusion["+name+"]", "a proof without its receipt")
 	}
 	slices.SortFunc(j.order, func(a, b *entry) int {
 		if a.index < b.index {
@@ -231,6 +268,39 @@ func (j *judge) receipts() {
 		}
 		return 1
 	})
+	for _, e := range j.order {
+		j.subjects[e.Subject] = append(j.subjects[e.Subject], e)
+	}
+}
+
+// lastIndex is the largest index of a receipt in the bundle.
+func (j *judge) lastIndex() uint64 {
+	if len(j.order) == 0 {
+		return 0
+	}
+	return uint64(j.order[len(j.order)-1].index)
+}
+
+// receipts checks of every envelope its signature and that the log holds it at its index.
+func (j *judge) receipts() {
+	if len(j.byType[PartReceipt]) == 0 {
+		j.fail("receipt.signature", "the bundle has no receipt")
+		j.fail("receipt.inclusion", "the bundle has no receipt")
+		return
+	}
+	proofs := make(map[string][]byte, len(j.byType[PartInclusion]))
+	for _, p := range j.byType[PartInclusion] {
+		proofs[p.Name] = p.Data
+	}
+	for _, e := range j.order {
+		j.signature(e)
+		name := inclusionName(e.index)
+		j.inclusion(e, proofs[name])
+		delete(proofs, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(proofs)) {
+		j.fail("receipt.inclusion["+name+"]", "a proof without its receipt")
+	}
 }
 
 func (j *judge) signature(e *entry) {
@@ -243,27 +313,43 @@ func (j *judge) signature(e *entry) {
 		j.pass(name, "%s %s is covered by the checkpoint, as its kind may be", e.Kind, e.Subject)
 		return
 	}
-	pub, ok := j.pins.receipts[e.KeyID]
-	if !ok {
+	k, err := j.keys.ReceiptKey(e.KeyID, e.index, e.Time)
+	if err == nil && !j.accepts(k) {
+		err = vaultmesh.Errorf(vaultmesh.Denied, "receipt.key", e.KeyID, "the trust file does not pin it, nor does it follow keys").
+			WithFix("pin the key, or set follow_keys in the trust file")
+	}
+	if err != nil && !j.keys.knows(PurposeReceipt, e.KeyID) {
 		j.fail(name, "signed with key %s, which the trust file does not pin", e.KeyID)
 		return
 	}
-	j.settle(name, e.CheckSignature(pub), "the pinned key %s signed %s %s", e.KeyID, e.Kind, e.Subject)
+	if err != nil {
+		j.fail(name, "%v", err)
+		return
+	}
+	j.settle(name, e.CheckSignature(k.Public), "the trusted key %s signed %s %s", e.KeyID, e.Kind, e.Subject)
+}
+
+func (h *KeyHistory) knows(purpose, keyID string) bool {
+	return slices.ContainsFunc(h.keys, func(k Key) bool { return k.Purpose == purpose && KeyID(k.Public) == keyID })
 }
 
 func (j *judge) inclusion(e *entry, data []byte) {
 	name := numbered("receipt.inclusion", e.index)
 	var p proof.TLogProof
-	switch err := p.Unmarshal(data); {
-	case data == nil:
+	if data == nil {
 		j.fail(name, "the bundle has no inclusion proof for it")
-	case !j.noted:
+		return
+	}
+	if j.main == nil {
 		j.fail(name, unjudged+": there is no trusted checkpoint")
+		return
+	}
+	switch err := p.Unmarshal(data); {
 	case err != nil:
 		j.fail(name, "%v", err)
 	case string(p.Marshal()) != string(data) || p.ExtraData != nil:
 		j.fail(name, "the proof is not in the one form in which it may be written")
-	case string(p.Checkpoint) != string(j.byType[PartCheckpoint][0].Data):
+	case string(p.Checkpoint) != string(j.main.note):
 		j.fail(name, "the proof leads to another checkpoint than the bundle's")
 	case p.Index != uint64(e.index):
 		j.fail(name, "the proof is for index %d", p.Index)
@@ -272,76 +358,9 @@ func (j *judge) inclusion(e *entry, data []byte) {
 		for i := range p.Hashes {
 			path[i] = p.Hashes[i][:]
 		}
-		err := merkle.VerifyInclusion(rfc6962.DefaultHasher, p.Index, j.checkpoint.Size, e.Leaf[:], path, j.checkpoint.Hash)
-		j.settle(name, err, "leaf %s is entry %d of the %d under the checkpoint's root, by %d hashes", e.Leaf, e.index, j.checkpoint.Size, len(path))
+		err := merkle.VerifyInclusion(rfc6962.DefaultHasher, p.Index, j.main.size, e.Leaf[:], path, j.main.root[:])
+		j.settle(name, err, "leaf %s is entry %d of the %d under the checkpoint's root, by %d hashes", e.Leaf, e.index, j.main.size, len(path))
 	}
-}
-
-// chains checks that the history of every subject is complete from its first receipt, or, of a stream, that
-// neighbours are linked. The later end of a history can be judged for commands only: see life.
-func (j *judge) chains() {
-	bySubject := map[string][]*entry{}
-	for _, e := range j.order {
-		bySubject[e.Subject] = append(bySubject[e.Subject], e)
-	}
-	subjects := make([]string, 0, len(bySubject))
-	for s := range bySubject {
-		subjects = append(subjects, s)
-	}
-	slices.Sort(subjects)
-	defer func() { j.about = nil }()
-	for _, subject := range subjects {
-		name, chain := "subject.chain["+subject+"]", bySubject[subject]
-		j.about = nil
-		if err := chainError(chain); err != nil {
-			j.fail(name, "%v", err)
-			continue
-		}
-		first, last := chain[0], chain[len(chain)-1]
-		_, isCommand := CommandState(first.Kind)
-		switch {
-		case isCommand:
-			l := &life{chain: chain}
-			j.commands, j.about = append(j.commands, l), l
-			if next, _ := NextCommandStates(l.last()); len(next) > 0 {
-				j.fail(name, "the history ends in state %q, after which something must follow: the end is missing", l.last())
-				continue
-			}
-			j.pass(name, "%d receipts, seq 0 to %d, each holds the leaf of the one before, and the last state %q is final", len(chain), last.Seq, l.last())
-		case kinds[first.Kind].stream:
-			j.pass(name, "an excerpt of %d receipts of a stream, seq %d to %d; neighbours are linked", len(chain), first.Seq, last.Seq)
-		default:
-			j.pass(name, "%d receipts, seq 0 to %d, each holds the leaf of the one before; what came later is not claimed", len(chain), last.Seq)
-		}
-	}
-}
-
-func chainError(chain []*entry) error {
-	const op = "subject.chain"
-	stream := kinds[chain[0].Kind].stream
-	_, isCommand := CommandState(chain[0].Kind)
-	for i, e := range chain {
-		if _, c := CommandState(e.Kind); c != isCommand || kinds[e.Kind].stream != stream {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "kinds %s and %s do not belong to one subject", chain[0].Kind, e.Kind)
-		}
-		if i == 0 {
-			if e.Seq != 0 && !stream {
-				return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the history begins with seq %d: its beginning is missing", e.Seq)
-			}
-			continue
-		}
-		before := chain[i-1]
-		if e.Seq != before.Seq+1 {
-			if stream && e.Seq > before.Seq {
-				continue
-			}
-			return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "seq %d follows seq %d: a receipt is missing or out of order", e.Seq, before.Seq)
-		}
-		if *e.Prev != before.ref() {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "seq %d names %s at index %d as its predecessor, which is %s at index %d", e.Seq, e.Prev.Leaf, e.Prev.Index, before.Leaf, before.index)
-		}
-	}
-	return nil
 }
 
 // causes checks that a receipt was caused by earlier ones only, and by the very ones that the bundle holds.

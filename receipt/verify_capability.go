@@ -1,11 +1,9 @@
 package receipt
 
 import (
-	"encoding/hex"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -23,8 +21,10 @@ func (j *judge) capability(l *life) {
 	v, err := j.verifyToken(l)
 	if err != nil {
 		j.fail(name, "%v", err)
+		j.skip(l, "capability.revocation")
 		return
 	}
+	j.revocation(l, v)
 	if err := v.Allows(capability.Action{Verb: capability.Command, Twin: l.proposed.Twin, Command: l.proposed.Name, Args: l.proposed.Args}); err != nil {
 		j.fail(name, "%v", err)
 		return
@@ -47,15 +47,23 @@ func (j *judge) capability(l *life) {
 	j.settle(name, err, "%d blocks from a pinned root give %s this command, and the holder %s signed the request", len(v.Blocks), v.Principal, KeyID(v.Holder))
 }
 
+// granters returns the keys that may have signed the first block of a capability that was used at an index.
+func (j *judge) granters(index uint64) (list []ed25519.PublicKey) {
+	for _, k := range j.keys.Keys(PurposeCapability) {
+		if j.accepts(k) && index >= k.From && (k.Until == 0 || index < k.Until) {
+			list = append(list, k.Public)
+		}
+	}
+	return list
+}
+
 func (j *judge) verifyToken(l *life) (capability.Verified, error) {
 	const op = "capability"
 	e := l.chain[0]
 	text := l.proposed.Token
 	if text == "" {
-		name := CapabilityPart(e.Capability, "").Name
-		if i, ok := slices.BinarySearchFunc(j.bundle.Parts, name, func(p Part, name string) int { return strings.Compare(p.Name, name) }); ok {
-			text = string(j.bundle.Parts[i].Data)
-		}
+		p, _ := j.bundle.Find(capabilityName(e.Capability))
+		text = string(p.Data)
 	}
 	if text == "" || e.Capability.IsZero() {
 		return capability.Verified{}, vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the proposal names no capability, or the bundle lacks it")
@@ -65,7 +73,7 @@ func (j *judge) verifyToken(l *life) (capability.Verified, error) {
 		return capability.Verified{}, err
 	}
 	err = vaultmesh.Errorf(vaultmesh.Denied, op, "", "the trust file pins no capability root")
-	for _, root := range j.pins.roots {
+	for _, root := range j.granters(uint64(e.index)) {
 		v, e2 := capability.Verify(token, root, e.Time, j.trust.Domain)
 		if err = e2; err != nil {
 			continue
@@ -157,8 +165,7 @@ func (j *judge) revocations() {
 func (j *judge) tokens() {
 	named := map[string]bool{}
 	for _, l := range j.commands {
-		d := l.chain[0].Capability
-		named["capabilities/"+hex.EncodeToString(d[:])+".txt"] = true
+		named[capabilityName(l.chain[0].Capability)] = true
 	}
 	for _, p := range j.byType[PartCapability] {
 		if !named[p.Name] {

@@ -21,6 +21,7 @@ type life struct {
 	observed   *ObservedBody
 	at         map[string]*entry // the last receipt of each state
 	judged     bool              // every check about it was made
+	unrevoked  uint64            // size of the log as of which no block of its capability was revoked; 0 where that is not proved
 }
 
 func (l *life) last() string {
@@ -41,12 +42,12 @@ func (j *judge) judgeCommands() {
 	for _, l := range j.commands {
 		j.about = l
 		if !j.settle(l.name("command.transitions"), l.transitions(), "%d steps, each allowed after the one before, from proposed to %s", len(l.chain), l.last()) {
-			j.skip(l, "command.binding", "policy.accepted", "approval.signature", "capability.chain")
+			j.skip(l, "command.binding", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
 			continue
 		}
 		if err := l.bind(); err != nil {
 			j.fail(l.name("command.binding"), "%v", err)
-			j.skip(l, "policy.accepted", "approval.signature", "capability.chain")
+			j.skip(l, "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
 			continue
 		}
 		j.pass(l.name("command.binding"), "every receipt names %s %s on %s with arguments %s%s", l.proposed.Command, l.proposed.Name, l.proposed.Twin, l.proposed.ArgsDigest, l.boundTo())
@@ -58,8 +59,8 @@ func (j *judge) judgeCommands() {
 	}
 	j.about = nil
 	if len(j.commands) == 0 {
-		for _, family := range []string{"command.transitions", "command.binding", "policy.accepted", "capability.chain"} {
-			j.pass(family, "the bundle holds no command")
+		for _, family := range []string{"command.transitions", "command.binding", "policy.accepted", "capability.chain", "capability.revocation"} {
+			j.empty(family, "the bundle holds no command")
 		}
 	}
 	a.finish()

@@ -2,6 +2,7 @@ package receipt
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,59 +12,12 @@ import (
 	"vaultmesh.org/vaultmesh"
 )
 
-// clockSlack is how much later than a time-stamp a receipt under the stamped checkpoint may claim to be: the node's
-// clock may run ahead of the authority's.
-const clockSlack = time.Minute
-
-// timestamps checks every RFC 3161 response over the checkpoint, and that no receipt claims a time after it.
-func (j *judge) timestamps() {
-	parts := j.byType[PartTimestamp]
-	if len(parts) == 0 {
-		if j.pins.tsa != nil {
-			j.fail("timestamp.rfc3161", "the trust file pins a time-stamping authority and the bundle has no time-stamp")
-		} else {
-			j.pass("timestamp.rfc3161", "the bundle has no time-stamp and the trust file asks for none: nobody but the domain vouches for the times")
-		}
-		return
-	}
-	if len(parts) > maxStamps || len(j.byType[PartCheckpoint]) != 1 {
-		j.fail("timestamp.rfc3161", "%d time-stamps for %d checkpoints, want at most %d for one", len(parts), len(j.byType[PartCheckpoint]), maxStamps)
-		return
-	}
-	digest := vaultmesh.Sum(j.byType[PartCheckpoint][0].Data)
-	for i, p := range parts {
-		name := fmt.Sprintf("timestamp.rfc3161[%d]", i)
-		if j.pins.tsa == nil {
-			j.fail(name, "the trust file pins no root of a time-stamping authority: its time cannot be judged")
-			continue
-		}
-		ts, err := VerifyTimestamp(p.Data, digest, j.pins.tsa)
-		if err == nil {
-			err = j.noneLater(ts)
-		}
-		if at := utc(ts.Time); err == nil && (j.stamped.IsZero() || at.Before(j.stamped)) {
-			j.stamped = at
-		}
-		j.settle(name, err, "%s stamped sha256 of the checkpoint at %s; its chain leads to a pinned root and was valid then; no receipt claims to be later", ts.Signer, ts.Time.Format(time.RFC3339))
-	}
-}
-
-func (j *judge) noneLater(ts Timestamp) error {
-	limit := ts.Time.Add(ts.Accuracy + clockSlack)
-	for _, e := range j.order {
-		if e.Time.After(limit) {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, "timestamp", e.Subject, "the receipt at index %d claims %s, the checkpoint that holds it was stamped at %s", e.index, e.Time.Format(TimeFormat), ts.Time.Format(time.RFC3339))
-		}
-	}
-	return nil
-}
-
 // telemetry checks every message proof against the batch receipt that it names.
 func (j *judge) telemetry() {
 	j.messages = map[string]MessageProof{}
 	for _, p := range j.byType[PartMessage] {
 		m, err := OpenMessageProof(p.Data)
-		if err == nil && MessagePart(m).Name != p.Name {
+		if err == nil && messageName(m.Batch, m.Index) != p.Name {
 			err = vaultmesh.Errorf(vaultmesh.Corrupt, "telemetry.proof", "", "the proof is of message %d of the batch at %d", m.Index, m.Batch)
 		}
 		if err != nil {
@@ -85,7 +39,7 @@ func (j *judge) telemetry() {
 		}
 	}
 	if len(j.byType[PartMessage]) == 0 && !slices.ContainsFunc(j.order, func(e *entry) bool { return e.Kind == CommandAligned }) {
-		j.pass("telemetry.proof", "the bundle holds no telemetry and no command that claims to be aligned")
+		j.empty("telemetry.proof", "the bundle holds no telemetry and no command that claims to be aligned")
 	}
 }
 
@@ -128,8 +82,14 @@ func (j *judge) message(o Observation) (MessageProof, bool) {
 	if !o.named() {
 		return MessageProof{}, false
 	}
-	m, ok := j.messages[MessagePart(MessageProof{Batch: *o.Batch, Index: uint64(o.Position)}).Name]
+	m, ok := j.messages[messageName(*o.Batch, uint64(o.Position))]
 	return m, ok
+}
+
+// messageTime is a message's own time: its member "t".
+func messageTime(payload members) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, payload.text("t"))
+	return utc(t), err == nil
 }
 
 func (j *judge) observed(l *life, property string, o Observation) error {
@@ -151,9 +111,12 @@ func (j *judge) observed(l *life, property string, o Observation) error {
 	if err != nil {
 		return vaultmesh.Wrap(err, op, "payload")
 	}
-	var payload map[string]json.RawMessage // names are matched exactly, which decoding into a struct would not do
+	var payload members // names are matched exactly, which decoding into a struct would not do
 	if err := json.Unmarshal(canonical, &payload); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Invalid, op, "payload", "not a device message").Because(err)
+	}
+	if t, ok := messageTime(payload); !ok || !t.Truncate(time.Microsecond).Equal(o.Time) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the receipt says that it was observed at %s, the message has the time %s", o.Time.Format(TimeFormat), cmp.Or(clipped(string(payload["t"])), "of none"))
 	}
 	for _, group := range []string{"telemetry", "properties"} {
 		var values map[string]json.RawMessage

@@ -151,7 +151,7 @@ func (s *story) export() []byte {
 	s.add(CommandAcknowledged, command, "device:sub-4", 4*time.Second, &ResponseBody{CommandRef: commandRef, Device: "sub-4", Code: "done"}, nil)
 	messages := [][2]string{}
 	for i := range 5 {
-		messages = append(messages, [2]string{"vm/sub-4/tel/transformer-4-9", fmt.Sprintf(`{"t":"2026-01-02T03:04:09.%06dZ","seq":%d,"properties":{"tap":1.025},"telemetry":{"loading":0.4}}`, i, i)})
+		messages = append(messages, [2]string{"vm/sub-4/tel/transformer-4-9", fmt.Sprintf(`{"t":"2026-01-02T03:04:09.%06dZ","seq":%d,"properties":{"tap":1.025},"telemetry":{"loading":0.4}}`, 123453+i, i)})
 	}
 	seen := s.batch(5, messages)
 	expected := 1.025
@@ -171,11 +171,14 @@ func (s *story) seal(challenge Challenge, seen Ref, messages [][2]string) []byte
 		s.t.Fatal(err)
 	}
 	checkpoint := s.checkpoint(uint64(len(s.leaves)), root)
-	what := checkpoint
+	what, err := CheckpointBody(checkpoint)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if s.stamped != nil {
 		what = s.stamped(checkpoint)
 	}
-	parts := []Part{CheckpointPart(checkpoint), ChallengePart(challenge), TimestampPart(0, s.tsa.stamp(s.t, what, t0.Add(6*time.Second)))}
+	parts := []Part{CheckpointPart(checkpoint), ChallengePart(challenge), TimestampPart(uint64(len(s.leaves)), 0, s.tsa.stamp(s.t, what, t0.Add(6*time.Second)))}
 	for i, env := range s.envelopes {
 		path, err := ProveMessage(s.leaves, i)
 		if err != nil {

@@ -110,6 +110,13 @@ func (st *state) twin() Twin {
 	if v := st.view.Load(); v != nil {
 		return *v
 	}
+	v := st.build()
+	st.view.Store(v)
+	return *v
+}
+
+// build makes a view that is not kept.
+func (st *state) build() *Twin {
 	v := &Twin{Definition: st.def.Definition, Desired: st.desired, Version: st.version, Seen: st.seen()}
 	var n [2]int
 	for i := range st.def.schema.slots {
@@ -133,8 +140,7 @@ func (st *state) twin() Twin {
 			v.Telemetry[sl.name] = valueOf(r)
 		}
 	}
-	st.view.Store(v)
-	return *v
+	return v
 }
 
 // blockFormat is the first byte of a stored block.

@@ -8,6 +8,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/witness"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -71,7 +72,7 @@ func (c *Client) History(ctx context.Context, id vaultmesh.TwinID, q HistoryQuer
 // Propose asks for a command. Send it again with the same IdempotencyKey after an error that leaves open whether the
 // node has it; the answer has Replayed set if it had.
 func (c *Client) Propose(ctx context.Context, p control.Proposal) (control.Command, error) {
-	return get[control.Command](ctx, c, call{method: "POST", path: "/v1/commands",
+	return get[control.Command](ctx, c, call{method: "POST", path: "/v1/commands", header: openingHeader(p.Opening),
 		body: CommandRequest{Twin: p.Twin, Command: p.Command, Args: p.Args, Reason: p.Reason, IdempotencyKey: p.IdempotencyKey}})
 }
 
@@ -124,9 +125,41 @@ func (c *Client) Bundle(ctx context.Context, ids ...vaultmesh.CommandID) ([]byte
 	if len(ids) == 1 {
 		return c.do(ctx, call{method: "GET", path: commandPath(ids[0], "/bundle")})
 	}
+	return c.BundleOf(ctx, BundleQuery{Scope: receipt.Scope{Commands: ids}})
+}
+
+// BundleOf returns the offline evidence that is asked for: commands and other subjects, and at most one range.
+func (c *Client) BundleOf(ctx context.Context, ask BundleQuery) ([]byte, error) {
+	if len(ask.Ranges) > 1 {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bundle", "", "%d ranges, at most one at a time", len(ask.Ranges))
+	}
 	q := url.Values{}
-	for _, id := range ids {
+	for _, id := range ask.Commands {
 		q.Add("command", string(id))
+	}
+	for _, subject := range ask.Subjects {
+		q.Add("subject", subject)
+	}
+	for _, r := range ask.Ranges {
+		if r.From.IsZero() {
+			q.Set("first", strconv.FormatUint(uint64(r.First), 10))
+			q.Set("last", strconv.FormatUint(uint64(r.Last), 10))
+		} else {
+			q.Set("from", r.From.UTC().Format(time.RFC3339Nano))
+			q.Set("until", r.Until.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	for _, key := range ask.State {
+		q.Add("state", key)
+	}
+	if ask.Disclose {
+		q.Set("disclose", "true")
+	}
+	if ask.StateAt > 0 {
+		q.Set("at", strconv.FormatUint(ask.StateAt, 10))
+	}
+	if ask.Head > 0 {
+		q.Set("head", strconv.FormatUint(ask.Head, 10))
 	}
 	return c.do(ctx, call{method: "GET", path: "/v1/bundles", query: q})
 }
@@ -175,6 +208,11 @@ func (r *Receipt) check() error {
 // Checkpoint returns the newest signed note of the log.
 func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return c.do(ctx, call{method: "GET", path: "/v1/log/checkpoint"})
+}
+
+// Witnesses returns who cosigns the log; NotFound where it has no witnesses.
+func (c *Client) Witnesses(ctx context.Context) (witness.Status, error) {
+	return get[witness.Status](ctx, c, call{method: "GET", path: "/v1/log/witnesses"})
 }
 
 // Inclusion returns the audit path of a leaf in the tree of that size.

@@ -52,6 +52,10 @@ func (s *Server) postCommand(w http.ResponseWriter, q *request) error {
 	if err := checkProposal(p); err != nil {
 		return err
 	}
+	var err error
+	if p.Opening, err = readOpening(q.Request); err != nil {
+		return err
+	}
 	if q.caller.Target != nil {
 		q.caller.Target.Request = q.body // what the proof in the receipt is about
 	}

@@ -7,12 +7,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// maxBundle bounds the commands of one bundle.
+// maxBundle bounds the commands and subjects of one bundle.
 const maxBundle = 100
 
 func (s *Server) getReceipt(w http.ResponseWriter, q *request) error {
@@ -59,9 +60,12 @@ func newReceipt(index vaultmesh.LogIndex, envelope []byte) (Receipt, error) {
 	return Receipt{Index: index, Leaf: receipt.LeafHash(envelope), Envelope: envelope, Statement: statement}, nil
 }
 
-// getReceipts lists the receipts of a subject. One twin's or command's history may be read by whoever may read the
-// twin; any other subject belongs to the whole domain.
+// getReceipts lists the receipts of a subject, oldest first, or searches. One twin's or command's history may be read by
+// whoever may read the twin; any other subject belongs to the whole domain.
 func (s *Server) getReceipts(w http.ResponseWriter, q *request) error {
+	if !q.URL.Query().Has("subject") {
+		return s.searchReceipts(w, q)
+	}
 	p := params(q, "subject", "from", "limit")
 	subject := p.text("subject", 2*vaultmesh.MaxID)
 	from, _ := p.number("from", false)
@@ -110,35 +114,71 @@ func (s *Server) getBundle(w http.ResponseWriter, q *request) error {
 	if err != nil {
 		return err
 	}
-	return s.bundle(w, q, []vaultmesh.CommandID{c.ID})
+	return s.bundle(w, q, BundleQuery{Scope: receipt.Scope{Commands: []vaultmesh.CommandID{c.ID}}})
 }
 
+// getBundles answers with the evidence of commands, of other subjects, and of a range of the log by index or by time.
 func (s *Server) getBundles(w http.ResponseWriter, q *request) error {
-	p := params(q, "command...")
+	p := params(q, "command...", "subject...", "state...", "at", "disclose", "first", "last", "from", "until", "head")
+	commands, subjects := p.values["command"], p.values["subject"]
+	ask := BundleQuery{}
+	ask.Head, _ = p.number("head", false)
+	ask.State = p.values["state"]
+	ask.StateAt, _ = p.number("at", false)
+	ask.Disclose = p.flag("disclose")
+	first, byIndex := p.number("first", false)
+	last, _ := p.number("last", byIndex)
+	from := p.time("from", time.Time{})
+	until := p.time("until", time.Time{})
+	switch {
+	case p.err != nil:
+	case len(commands)+len(subjects)+len(ask.State) > maxBundle:
+		p.fail("command", "there are "+strconv.Itoa(len(commands)+len(subjects)+len(ask.State))+" commands, subjects and keys of the state, want at most "+strconv.Itoa(maxBundle), "ask for several bundles")
+	case byIndex && last < first, !byIndex && p.values.Has("last"), byIndex && !from.IsZero():
+		p.fail("first", "a range is either first and last, in this order, or from and until", "give first=12&last=40 or from=2026-01-02T00:00:00Z&until=2026-01-03T00:00:00Z")
+	case from.IsZero() != until.IsZero() || until.Before(from):
+		p.fail("from", "a range of time has both ends, in order", "give from and until")
+	case len(commands)+len(subjects)+len(ask.State) == 0 && !byIndex && from.IsZero():
+		p.fail("command", "nothing was asked for", "repeat command or subject, or give first and last, or from and until: ?command=<id>&command=<id>")
+	}
 	if p.err != nil {
 		return p.err
 	}
-	names := p.values["command"]
-	if len(names) == 0 || len(names) > maxBundle {
-		return vaultmesh.Errorf(vaultmesh.Invalid, "query", "command", "it occurs %d times, want 1 to %d", len(names), maxBundle).
-			WithFix("repeat it: ?command=<id>&command=<id>")
+	if byIndex || !from.IsZero() {
+		if err := mayRead(q.caller, ""); err != nil {
+			return err
+		}
+		ask.Ranges = []receipt.Range{{First: vaultmesh.LogIndex(first), Last: vaultmesh.LogIndex(last), From: from, Until: until}}
 	}
-	ids := make([]vaultmesh.CommandID, len(names))
-	for i, name := range names {
+	for _, name := range commands {
 		if err := vaultmesh.CheckID("command", name); err != nil {
 			return err
 		}
-		ids[i] = vaultmesh.CommandID(name)
-		if _, err := s.readable(q, ids[i]); err != nil {
+		if _, err := s.readable(q, vaultmesh.CommandID(name)); err != nil {
+			return err
+		}
+		ask.Commands = append(ask.Commands, vaultmesh.CommandID(name))
+	}
+	for _, subject := range subjects {
+		if len(subject) == 0 || len(subject) > 2*vaultmesh.MaxID || strings.HasPrefix(subject, receipt.CommandSubject("")) {
+			return vaultmesh.Errorf(vaultmesh.Invalid, "query", "subject", "%q is no subject of a bundle", clip(subject)).WithFix("give a subject such as twin/<id>, and a command as ?command=<id>")
+		}
+		if err := s.mayReadSubject(q, subject); err != nil {
+			return err
+		}
+		ask.Subjects = append(ask.Subjects, subject)
+	}
+	for _, key := range ask.State {
+		if err := s.mayReadState(q, key); err != nil {
 			return err
 		}
 	}
-	return s.bundle(w, q, ids)
+	return s.bundle(w, q, ask)
 }
 
 // bundle answers with the exact bytes: a bundle has one encoding only.
-func (s *Server) bundle(w http.ResponseWriter, q *request, ids []vaultmesh.CommandID) error {
-	b, err := s.opts.Evidence.Bundle(q.Context(), ids)
+func (s *Server) bundle(w http.ResponseWriter, q *request, ask BundleQuery) error {
+	b, err := s.opts.Evidence.Bundle(q.Context(), ask)
 	if err != nil {
 		return err
 	}
@@ -167,6 +207,17 @@ func (s *Server) getCheckpoint(w http.ResponseWriter, q *request) error {
 	w.Header().Set("Cache-Control", "no-cache") // a client must see how far the log has come
 	writeBytes(w, http.StatusOK, "text/plain; charset=utf-8", note)
 	return nil
+}
+
+// getWitnesses shows who cosigns the log, and whether a witness holds another tree of it.
+func (s *Server) getWitnesses(w http.ResponseWriter, q *request) error {
+	if err := mayReadLog(q); err != nil {
+		return err
+	}
+	if s.opts.Witnesses == nil {
+		return vaultmesh.Errorf(vaultmesh.NotFound, "log.witnesses", "", "the log has no witnesses").WithFix("configure witness.policy")
+	}
+	return writeJSON(w, http.StatusOK, s.opts.Witnesses())
 }
 
 // tilePath is the grammar of C2SP tlog-tiles: a level from 0 to 63 or "entries", the tile's number in groups of

@@ -42,7 +42,7 @@ func public(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519
 
 // grants are the tokens that the tests know by name.
 var grants = map[string]capability.Grant{
-	"operator": {Actions: []string{"read", "simulate", "command", "approve", "halt", "admin"}, Twins: []string{"*"}, Commands: []string{"*"}, Expires: epoch.Add(time.Hour)},
+	"operator": {Actions: []string{"read", "simulate", "command", "approve", "halt", "admin", "anchor"}, Twins: []string{"*"}, Commands: []string{"*"}, Expires: epoch.Add(time.Hour)},
 	"reader":   {Actions: []string{"read"}, Twins: []string{"line-*"}, Commands: []string{"*"}, Expires: epoch.Add(time.Hour)},
 	"expired":  {Actions: []string{"read"}, Twins: []string{"*"}, Commands: []string{"*"}, Expires: epoch.Add(-time.Minute)},
 	"revoked":  {Actions: []string{"read"}, Twins: []string{"*"}, Commands: []string{"*"}, Expires: epoch.Add(time.Hour)},
@@ -272,6 +272,13 @@ func (w *world) Revoke(_ context.Context, _ control.Caller, _ vaultmesh.Digest, 
 	return receipt.Ref{Index: 4, Leaf: vaultmesh.Sum(nil)}, nil
 }
 
+func (w *world) Erase(_ context.Context, _ control.Caller, p vaultmesh.Principal, _ string) (receipt.Ref, error) {
+	if p == "operator:nobody" {
+		return receipt.Ref{}, vaultmesh.Errorf(vaultmesh.NotFound, "private.erase", string(p), "nothing is kept")
+	}
+	return receipt.Ref{Index: 4, Leaf: vaultmesh.Sum(nil)}, nil
+}
+
 // The other services have methods of the same names, hence the types.
 type (
 	worldTwins    struct{ *world }
@@ -353,8 +360,8 @@ func (w worldEvidence) Tile(ctx context.Context, path string) ([]byte, error) {
 	return nil, vaultmesh.Errorf(vaultmesh.NotFound, "log.tile", path, "the log is too small")
 }
 
-func (w worldEvidence) Bundle(_ context.Context, ids []vaultmesh.CommandID) ([]byte, error) {
-	if ids[0] == "c-2" {
+func (w worldEvidence) Bundle(_ context.Context, q BundleQuery) ([]byte, error) {
+	if len(q.Commands) > 0 && q.Commands[0] == "c-2" {
 		return nil, fmt.Errorf("open /secret/path: permission denied")
 	}
 	return []byte(`{"bundle":true}`), nil
@@ -376,7 +383,7 @@ func options(t testing.TB, w *world) Options {
 	reg := prometheus.NewRegistry()
 	return Options{
 		Domain: domain, Root: public(key("root")), Revoked: revoked(t), Commands: w, Twins: worldTwins{w}, Evidence: worldEvidence{w}, Devices: worldDevices{w},
-		Capabilities: w, Feed: NewFeed(), Ready: func(context.Context) error { return w.notReady }, Gatherer: reg, Registerer: reg,
+		Capabilities: w, Anchors: worldAnchors{w}, Feed: NewFeed(), Ready: func(context.Context) error { return w.notReady }, Gatherer: reg, Registerer: reg,
 		Now: func() time.Time { return epoch }, Log: slog.New(slog.DiscardHandler),
 	}
 }

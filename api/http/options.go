@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/witness"
 )
 
 // Options of a [Server]. The services, Domain and Root are required; everything else has a default.
@@ -34,6 +35,8 @@ type Options struct {
 	Evidence     Evidence
 	Devices      Devices
 	Capabilities Capabilities
+	// Anchors is nil where the node anchors nowhere.
+	Anchors Anchors
 	// Feed receives the changes that WebSocket clients see; nil gives a feed without changes.
 	Feed *Feed
 
@@ -53,6 +56,9 @@ type Options struct {
 	// the limits of headers and of the time for a body and for each write; they bound the number of their requests
 	// themselves, and authenticate by [Server.Authenticate] or in their own way.
 	Mount map[string]http.Handler
+
+	// Witnesses returns the state of witnessing; nil: the log has no witnesses.
+	Witnesses func() witness.Status
 
 	Limits Limits
 	Now    func() time.Time // default time.Now

@@ -75,6 +75,18 @@ func (p *query) limit(otherwise, most int) int {
 	return n
 }
 
+// flag reads true or false; false where it is absent.
+func (p *query) flag(name string) bool {
+	switch p.values.Get(name) {
+	case "true":
+		return true
+	case "", "false":
+		return false
+	}
+	p.fail(name, "it is neither true nor false", "give true, or leave it out")
+	return false
+}
+
 // number reads a decimal integer of 64 bits.
 func (p *query) number(name string, required bool) (uint64, bool) {
 	if !p.values.Has(name) {

@@ -38,6 +38,7 @@ var table = []route{
 	{"GET", "/readyz", byAnyone, false, (*Server).getReady},
 	{"GET", "/metrics", byMetrics, false, (*Server).getMetrics},
 
+	{"GET", "/verify", byAnyone, false, (*Server).getVerify},
 	{"GET", "/v1/openapi.yaml", byAnyone, false, (*Server).getOpenAPI},
 	{"GET", "/v1/twins", byToken, false, (*Server).getTwins},
 	{"GET", "/v1/twins/{id}", byToken, false, (*Server).getTwin},
@@ -58,16 +59,23 @@ var table = []route{
 
 	{"GET", "/v1/receipts", byToken, false, (*Server).getReceipts},
 	{"GET", "/v1/receipts/{index}", byToken, false, (*Server).getReceipt},
+	{"GET", "/v1/state/proof", byToken, false, (*Server).getStateProof},
 	{"GET", "/v1/bundles", byToken, false, (*Server).getBundles},
 	{"GET", "/v1/log/checkpoint", byToken, false, (*Server).getCheckpoint},
 	{"GET", "/v1/log/inclusion", byToken, false, (*Server).getInclusion},
+	{"GET", "/v1/log/witnesses", byToken, false, (*Server).getWitnesses},
 	{"GET", "/v1/log/consistency", byToken, false, (*Server).getConsistency},
 	{"GET", "/log/checkpoint", byLog, false, (*Server).getPublished},
 	{"GET", "/log/tile/{path...}", byLog, false, (*Server).getTile},
 
+	{"GET", "/v1/anchors", byToken, false, (*Server).getAnchors},
+	{"POST", "/v1/anchors", byToken, false, (*Server).postAnchors},
+	{"GET", "/v1/anchors/{id}", byToken, false, (*Server).getAnchor},
+
 	{"GET", "/v1/devices", byToken, false, (*Server).getDevices},
 	{"GET", "/v1/devices/{id}/refusals", byToken, false, (*Server).getRefusals},
 	{"POST", "/v1/capabilities/revoke", byToken, false, (*Server).postRevoke},
+	{"POST", "/v1/private/erase", byToken, false, (*Server).postErase},
 	{"GET", "/v1/feed", byToken, true, (*Server).getFeed},
 }
 

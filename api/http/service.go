@@ -7,6 +7,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -67,8 +68,29 @@ type Evidence interface {
 	// "tile/entries/000", or "checkpoint" for the one that the published tiles lead to; the path is well-formed. NotFound
 	// where the log is too small.
 	Tile(ctx context.Context, path string) ([]byte, error)
-	// Bundle returns the offline evidence of the commands, as receipt.DecodeBundle reads it.
-	Bundle(ctx context.Context, ids []vaultmesh.CommandID) ([]byte, error)
+	// State proves what the state held under a key at the newest root whose receipt is below size; 0: at the newest.
+	// NotFound where there is no such root.
+	State(ctx context.Context, key string, size uint64) (StateProof, error)
+	// Search finds receipts; Invalid for the query.
+	Search(ctx context.Context, q lawchain.Search) (lawchain.Answer, error)
+	// Bundle returns the offline evidence that is asked for, as receipt.DecodeBundle reads it; NotFound where there is
+	// nothing of it, TooLarge where it does not fit into one bundle.
+	Bundle(ctx context.Context, q BundleQuery) ([]byte, error)
+}
+
+// BundleQuery says what a bundle shall be about.
+type BundleQuery struct {
+	// Scope names commands and other subjects, and ranges by index, or by time: where From is set, First and Last are
+	// still to be found.
+	receipt.Scope
+	// State are keys of the state tree (package proof/state) of which the bundle shall prove what the state held, at the
+	// newest root below StateAt; 0: at the newest.
+	State   []string
+	StateAt uint64
+	// Disclose adds the private texts that the receipts commit to, as far as they were not erased.
+	Disclose bool
+	// Head is a size of the log that the auditor knows; the bundle proves that it extends the log of that size. 0: none.
+	Head uint64
 }
 
 // Device is the connection of one device.
@@ -96,10 +118,12 @@ type Devices interface {
 	Refusals(ctx context.Context, id vaultmesh.DeviceID, limit int) ([]Refusal, error)
 }
 
-// Capabilities revokes. It authorises the caller by the verb admin and returns when the revocation is durable.
+// Capabilities revokes and erases. It authorises the caller by the verb admin and returns when it is durable.
 type Capabilities interface {
 	// Revoke makes every token that holds the block with this digest invalid. Revoking twice is no error.
 	Revoke(ctx context.Context, caller control.Caller, block vaultmesh.Digest, reason string) (receipt.Ref, error)
+	// Erase destroys the key of a principal's private texts. NotFound where nothing of it is left to erase.
+	Erase(ctx context.Context, caller control.Caller, p vaultmesh.Principal, reason string) (receipt.Ref, error)
 }
 
 // The documents of twins, commands and verdicts on the wire are the shared types themselves; the shapes below exist
@@ -138,6 +162,33 @@ type (
 		Receipts []Receipt           `json:"receipts"`
 		Next     *vaultmesh.LogIndex `json:"next,omitempty,string"`
 	}
+	// SearchPage is one page of a search, newest first. Next goes on where it ended; absent where there is no more.
+	// Unindexed counts the receipts of an older log that cannot be found yet.
+	SearchPage struct {
+		Receipts  []Receipt `json:"receipts"`
+		Next      string    `json:"next,omitempty"`
+		Unindexed uint64    `json:"unindexed,omitempty,string"`
+	}
+	// StateProof is what the state held under one key at a root of the state tree, with its proof.
+	StateProof struct {
+		Key      string             `json:"key"`
+		Present  bool               `json:"present"`
+		Size     uint64             `json:"size,string"`    // of the log of which it is the state
+		Receipt  vaultmesh.LogIndex `json:"receipt,string"` // that commits to the root
+		Root     vaultmesh.Digest   `json:"root"`
+		Entries  uint64             `json:"entries,string"`
+		Time     time.Time          `json:"time"`               // of that receipt
+		Document []byte             `json:"document,omitempty"` // what is under the key, base64 in JSON so that no byte changes
+		Values   []StateValue       `json:"values,omitempty"`   // of the property that was asked for; none where the twin held none
+		Proof    []byte             `json:"proof"`              // text of package proof/state, base64
+	}
+	// StateValue is one value that a twin's document holds under a name.
+	StateValue struct {
+		Kind    string          `json:"kind"` // "nameplate", "reported", "telemetry" or "desired"
+		Value   json.RawMessage `json:"value"`
+		Quality string          `json:"quality,omitempty"`
+		Time    time.Time       `json:"time,omitzero"`
+	}
 	// Proof is an RFC 6962 proof, hashes from the leaf upward.
 	Proof struct {
 		Index  *vaultmesh.LogIndex `json:"index,omitempty,string"` // inclusion only
@@ -153,6 +204,11 @@ type (
 	RefusalList struct {
 		Device   vaultmesh.DeviceID `json:"device"`
 		Refusals []Refusal          `json:"refusals"`
+	}
+	// Erasure is the erasure of a principal's private texts, and the receipt that proves it.
+	Erasure struct {
+		Principal vaultmesh.Principal `json:"principal"`
+		Receipt   receipt.Ref         `json:"receipt"`
 	}
 	// Revocation is a revoked block and the receipt that proves it.
 	Revocation struct {

@@ -7,6 +7,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -15,8 +16,8 @@ import (
 // Backend is the node as tools see it: in the same process, or a client of a node elsewhere. All methods are safe for
 // concurrent use, honour ctx, and return errors of type [vaultmesh.Error].
 //
-// Propose and Simulate authorise the caller themselves, so that a refusal is receipted too. Reads over HTTP are
-// authorised by this package before they are answered: verb read on the twin, or on the command's twin. Over standard
+// Propose, Simulate and AnchorNow authorise the caller themselves, so that a refusal is receipted too. Reads over HTTP are
+// authorised by this package before they are answered: verb read on the twin, on the command's twin, or for anchors on the whole domain. Over standard
 // input the caller is Options.Caller, and a backend that is a client presents its own credentials.
 type Backend interface {
 	// Twins returns a page in ascending order of identifiers; f.Limit is 1 to 200.
@@ -41,6 +42,14 @@ type Backend interface {
 
 	// Bundle returns the offline evidence of 1 to 20 commands, as receipt.DecodeBundle reads it.
 	Bundle(ctx context.Context, caller control.Caller, ids []vaultmesh.CommandID) ([]byte, error)
+	// AnchorNow asks for anchors of the newest checkpoint and returns the jobs, durable and perhaps still queued. It
+	// authorises the caller by the verb anchor for the whole domain. A retry with the same key gets the same jobs.
+	AnchorNow(ctx context.Context, caller control.Caller, q anchor.Request) ([]anchor.Job, error)
+	// Anchor returns one job, or NotFound.
+	Anchor(ctx context.Context, caller control.Caller, id string) (anchor.Job, error)
+	// Anchors returns the newest jobs first, at most f.Limit, and the standing of every target.
+	Anchors(ctx context.Context, caller control.Caller, f anchor.Filter) ([]anchor.Job, []anchor.Coverage, error)
+
 	// Trust returns the keys that the node itself names as its own, or NotFound where they are not known here.
 	Trust(ctx context.Context) (*receipt.Trust, error)
 }

@@ -47,6 +47,7 @@ type node struct {
 	bundle   []byte
 	trust    *receipt.Trust
 	last     control.Caller
+	anchors  anchorsOf
 }
 
 func (n *node) enter(c control.Caller) error {

@@ -8,6 +8,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/twin"
 )
 
@@ -77,4 +78,18 @@ func (g guarded) Bundle(ctx context.Context, caller control.Caller, ids []vaultm
 		}
 	}
 	return g.Backend.Bundle(ctx, caller, ids)
+}
+
+func (g guarded) Anchor(ctx context.Context, caller control.Caller, id string) (anchor.Job, error) {
+	if err := g.mayRead(caller, ""); err != nil {
+		return anchor.Job{}, err
+	}
+	return g.Backend.Anchor(ctx, caller, id)
+}
+
+func (g guarded) Anchors(ctx context.Context, caller control.Caller, f anchor.Filter) ([]anchor.Job, []anchor.Coverage, error) {
+	if err := g.mayRead(caller, ""); err != nil {
+		return nil, nil, err
+	}
+	return g.Backend.Anchors(ctx, caller, f)
 }

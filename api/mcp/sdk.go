@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -64,6 +65,14 @@ func (s *Server) protocol(remote bool) *mcp.Server {
 			}
 			c.args = q.Params.Arguments
 			c.proof, _ = q.Params.Meta[ProofMeta].(string)
+			if token := q.Params.GetProgressToken(); token != nil {
+				step := 0
+				c.progress = func(ctx context.Context, done, of int, message string) {
+					step++ // the protocol wants a number that rises each time
+					// A client that does not take it misses nothing but this.
+					_ = q.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: token, Message: fmt.Sprintf("%s (%d of %d are as far as asked)", message, done, of), Progress: float64(step)})
+				}
+			}
 			return wireResult(s.invoke(ctx, t.tool, c)), nil
 		})
 	}

@@ -34,7 +34,16 @@ type call struct {
 	caller  control.Caller
 	remote  bool   // over HTTP: the caller's proof is about the message that carries the call
 	proof   string // of possession, for this call alone; may be empty
-	args    json.RawMessage
+	// progress tells the client how far a call has come that waits; nil where it did not ask for that.
+	progress func(ctx context.Context, done, of int, message string)
+	args     json.RawMessage
+}
+
+// tell reports progress to a client that asked for it.
+func (c call) tell(ctx context.Context, done, of int, message string) {
+	if c.progress != nil {
+		c.progress(ctx, done, of, message)
+	}
 }
 
 // answer is what a tool found: value has the tool's out type.
@@ -81,7 +90,7 @@ func define[In, Out any](t tool, fn func(ctx context.Context, s *Server, c call,
 // tools returns all tools, in the order in which an agent meets them.
 func tools() []tool {
 	return []tool{
-		listTwins, getTwin, readHistory, simulateCommand, proposeCommand, commandStatus, listCommands, haltStatus, prove, verify,
+		listTwins, getTwin, readHistory, simulateCommand, proposeCommand, commandStatus, listCommands, haltStatus, prove, verify, multiAnchor, anchorStatus,
 	}
 }
 

@@ -117,17 +117,8 @@ func head(note []byte) (origin, size string) {
 // stamped returns the times of the checkpoint's time-stamps that lead to a root which the node pins.
 func (s *Server) stamped(ctx context.Context, backend Backend, b *receipt.Bundle) ([]string, error) {
 	times := []string{}
-	var checkpoint []byte
-	var stamps [][]byte
-	for _, p := range b.Parts {
-		switch p.Type {
-		case receipt.PartCheckpoint:
-			checkpoint = p.Data
-		case receipt.PartTimestamp:
-			stamps = append(stamps, p.Data)
-		}
-	}
-	if len(stamps) == 0 || checkpoint == nil {
+	stamps := b.Stamps()
+	if len(stamps) == 0 {
 		return times, nil
 	}
 	trust, err := backend.Trust(ctx)
@@ -142,7 +133,7 @@ func (s *Server) stamped(ctx context.Context, backend Backend, b *receipt.Bundle
 		roots.AppendCertsFromPEM([]byte(pem))
 	}
 	for _, stamp := range stamps {
-		if ts, err := receipt.VerifyTimestamp(stamp, vaultmesh.Sum(checkpoint), roots); err == nil {
+		if ts, err := receipt.VerifyTimestamp(stamp.Response, vaultmesh.Sum(stamp.Body), roots); err == nil {
 			times = append(times, ts.Time.Format(time.RFC3339))
 		}
 	}

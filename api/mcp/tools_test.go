@@ -80,6 +80,8 @@ func TestEveryToolAnswers(t *testing.T) {
 		{"halt_status", `{}`, "not halted"},
 		{"prove", `{"command_ids":["` + string(idOf(control.Aligned)) + `"],"inline":true}`, "1 receipts"},
 		{"verify", `{"command_id":"` + string(idOf(control.Aligned)) + `"}`, "VERIFIED"},
+		{"multi_anchor", `{"targets":["bitcoin","rfc3161"],"idempotency_key":"a-2","wait_for":"final","wait_seconds":5}`, "2 of 2 anchors are verified"},
+		{"anchor_status", `{}`, "1 targets, 20 anchors"},
 	}
 	seen := map[string]bool{}
 	for _, c := range cases {
@@ -246,6 +248,7 @@ func TestErrorsTeachAndDoNotLeak(t *testing.T) {
 }
 
 var validArgs = map[string]string{
+	"multi_anchor": `{"idempotency_key":"k"}`, "anchor_status": `{}`,
 	"list_twins": `{}`, "get_twin": `{"twin":"bus:1"}`, "read_history": `{"twin":"bus:1","name":"voltage"}`,
 	"simulate_command": `{"twin":"bus:1","command":"x"}`, "propose_command": `{"twin":"bus:1","command":"x","idempotency_key":"k"}`,
 	"command_status": `{"command_id":"cmd-00"}`, "list_commands": `{}`, "halt_status": `{}`, "prove": `{"command_ids":["cmd-00"]}`, "verify": `{"command_id":"cmd-00"}`,
@@ -298,7 +301,7 @@ func TestProveWithoutTrust(t *testing.T) {
 	n.trust = nil
 	b, err := receipt.DecodeBundle(n.bundle)
 	must(t, err)
-	n.bundle, err = receipt.EncodeBundle("dev", append(b.Parts, receipt.TimestampPart(0, []byte("a stamp"))), signer{key("receipts")})
+	n.bundle, err = receipt.EncodeBundle("dev", append(b.Parts, receipt.TimestampPart(1, 0, []byte("a stamp"))), signer{key("receipts")})
 	must(t, err)
 	s := newServer(t, n, nil)
 	if r, out := ask(t, s, "prove", `{"command_ids":["cmd-00","cmd-01"]}`); r.failed || len(out["timestamps"].([]any)) != 0 || !strings.Contains(r.text, "cannot judge") || len(r.links) != 2 {
@@ -327,7 +330,8 @@ func TestToolsAreDeclared(t *testing.T) {
 		if x.title == "" || len(x.description) < 40 || a.DestructiveHint == nil || a.OpenWorldHint == nil {
 			t.Errorf("%s is not declared in full", x.name)
 		}
-		if act := x.name == "propose_command"; act == a.ReadOnlyHint || act != *a.DestructiveHint || !a.IdempotentHint {
+		act, adds := x.name == "propose_command", x.name == "multi_anchor"
+		if (act || adds) == a.ReadOnlyHint || act != *a.DestructiveHint || !a.IdempotentHint {
 			t.Errorf("%s has wrong hints: %+v", x.name, a)
 		}
 		var in struct {

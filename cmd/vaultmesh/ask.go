@@ -18,6 +18,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	httpapi "vaultmesh.org/vaultmesh/api/http"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/node"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
@@ -92,7 +93,13 @@ func (c *statusCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	err = c.show(a, map[string]any{"ready": notReady == nil, "halt": halt, "awaiting_approval": waiting}, func(w io.Writer) {
+	witnesses, noWitnesses := client.Witnesses(a.ctx) // not every node asks witnesses, nor may every credential read that
+	// Not every credential may read the whole domain's anchors, and not every node has any.
+	anchors, err := client.Anchors(a.ctx, anchor.Filter{Limit: 1})
+	if kind := vaultmesh.KindOf(err); err != nil && kind != vaultmesh.Denied && kind != vaultmesh.NotFound {
+		return err
+	}
+	err = c.show(a, map[string]any{"ready": notReady == nil, "halt": halt, "awaiting_approval": waiting, "anchors": anchors.Targets, "witnesses": witnesses}, func(w io.Writer) {
 		fmt.Fprintf(w, "node\t%s\tas %s\n", cred.URL, cred.Principal)
 		if notReady == nil {
 			fmt.Fprintln(w, "ready\tyes, it can commit")
@@ -104,9 +111,21 @@ func (c *statusCmd) Run(a *app) error {
 		} else {
 			fmt.Fprintln(w, "halted\tno")
 		}
+		switch {
+		case noWitnesses != nil:
+		case witnesses.Conflict != "":
+			fmt.Fprintf(w, "ALARM\ta witness holds another tree of this log (%s)\tvaultmesh witness status\n", witnesses.Conflict)
+		case witnesses.Alarm:
+			fmt.Fprintln(w, "ALARM\tno quorum of witnesses for too long\tvaultmesh witness status")
+		default:
+			fmt.Fprintf(w, "witnessed\t%d receipts\n", witnesses.Size)
+		}
 		fmt.Fprintf(w, "waiting\t%d commands wait for a person\n", len(waiting))
 		for _, x := range waiting {
 			fmt.Fprintf(w, "\t%s %s %s by %s\tvaultmesh approve %s\n", x.Twin, x.Name, x.Args, x.Principal, x.ID)
+		}
+		for _, t := range anchors.Targets {
+			fmt.Fprintf(w, "anchored\t%s: %.1f %% of the log\t%s\n", t.Target, 100*t.Share, t.Warning)
 		}
 	})
 	if err == nil && (notReady != nil || halt.Halted) {
@@ -281,7 +300,8 @@ type proposeCmd struct {
 	asking
 	commanded
 	Key    string        `help:"Idempotency key; default: a fresh one. Give the same key to retry."`
-	Reason string        `help:"Why; it is recorded."`
+	Reason string        `help:"Why; it is recorded, so that it can be erased."`
+	Public bool          `help:"Record the reason in the clear: part of the evidence for ever."`
 	Wait   time.Duration `help:"Wait this long for the command to end or to need a person." default:"10s"`
 }
 
@@ -299,7 +319,13 @@ func (c *proposeCmd) Run(a *app) error {
 	if c.Key == "" {
 		c.Key = "cli-" + strings.ToLower(rand.Text())
 	}
-	cmd, err := client.Propose(a.ctx, control.Proposal{Twin: c.Twin, Command: c.Command, Args: args, IdempotencyKey: c.Key, Reason: c.Reason})
+	p := control.Proposal{Twin: c.Twin, Command: c.Command, Args: args, IdempotencyKey: c.Key, Reason: c.Reason}
+	if !c.Public {
+		if p, err = withheld(p); err != nil {
+			return err
+		}
+	}
+	cmd, err := client.Propose(a.ctx, p)
 	if err != nil {
 		return err
 	}
@@ -526,31 +552,6 @@ func (c *devicesCmd) Run(a *app) error {
 		for _, d := range list {
 			fmt.Fprintf(w, "%s\t%v\t%s\t%d\n", d.ID, d.Online, age(d.Since), d.Refused)
 		}
-	})
-}
-
-type bundleCmd struct {
-	asking
-	IDs []vaultmesh.CommandID `arg:"" name:"command" help:"Commands."`
-	Out string                `help:"File." required:"" type:"path"`
-}
-
-// Run fetches the evidence of commands.
-func (c *bundleCmd) Run(a *app) error {
-	client, _, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	b, err := client.Bundle(a.ctx, c.IDs...)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.Out, b, 0o644); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "bundle", c.Out, "cannot write").Because(err)
-	}
-	return c.show(a, map[string]any{"bundle": c.Out, "bytes": len(b)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d bytes. Verify it with: vaultmesh verify %s --trust FILE\n", c.Out, len(b), c.Out)
 	})
 }
 

@@ -16,12 +16,13 @@ type benchCmd struct {
 	Connections int     `help:"Connections of ingest." default:"100"`
 	Window      int     `help:"Unacknowledged messages of each connection of ingest." default:"16"`
 	Dir         string  `help:"Where the temporary folders are made, which decides the disk; default: the system's." type:"existingdir"`
+	Tessera     string  `help:"Program of the peer log, built from bench/tessera; without it that peer is left out." type:"existingfile"`
 	CPUProfile  string  `name:"cpu-profile" help:"Folder that gets a CPU profile of each measured section." type:"existingdir"`
 }
 
 // Run measures and prints; a target that is not met is a figure, not a failure.
 func (c *benchCmd) Run(a *app) error {
-	o := bench.Options{Dir: c.Dir, For: time.Duration(c.Seconds * float64(time.Second)), Connections: c.Connections, Window: c.Window, Rate: c.Rate, Profile: c.CPUProfile, Log: a.log}
+	o := bench.Options{Dir: c.Dir, For: time.Duration(c.Seconds * float64(time.Second)), Connections: c.Connections, Window: c.Window, Rate: c.Rate, Tessera: c.Tessera, Profile: c.CPUProfile, Log: a.log}
 	// The simulated grid is a process of its own, as it would be beside a real node; without a path it runs in this one.
 	o.Binary, _ = os.Executable()
 	names := []string{c.What}

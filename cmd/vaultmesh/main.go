@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/node"
 )
 
@@ -46,14 +47,25 @@ type cli struct {
 	Halt     haltCmd     `cmd:"" help:"Stop every dispatch at once." group:"Ask a node:"`
 	Resume   resumeCmd   `cmd:"" help:"Clear the halt." group:"Ask a node:"`
 	Devices  devicesCmd  `cmd:"" help:"List the devices, or the refused messages of one." group:"Ask a node:"`
-	Bundle   bundleCmd   `cmd:"" help:"Fetch the evidence of commands into a file." group:"Ask a node:"`
+	Bundle   bundleCmd   `cmd:"" help:"Fetch evidence into a file, or take such a file apart for other tools." group:"Ask a node:"`
+	Receipts receiptsCmd `cmd:"" help:"Find receipts by twin, command, actor, kind, scroll and time." group:"Ask a node:"`
+	State    stateCmd    `cmd:"" help:"Prove to others what the state of the domain was, and verify such a proof offline." group:"Ask a node:"`
+	Erase    eraseCmd    `cmd:"" help:"Erase what a principal said, by destroying the key under which it is kept." group:"Ask a node:"`
+	Anchor   anchorCmd   `cmd:"" help:"Have the log dated by others, and see how much of it is." group:"Ask a node:"`
 	Revoke   revokeCmd   `cmd:"" help:"Revoke a block of a capability." group:"Ask a node:"`
 
 	Verify     verifyCmd     `cmd:"" help:"Verify a bundle offline." group:"Offline:"`
+	Fsck       fsckCmd       `cmd:"" help:"Check a whole log: a stopped node's, a published one, or an archive." group:"Offline:"`
+	Archive    archiveCmd    `cmd:"" help:"Restore an archived log." group:"Offline:"`
 	Capability capabilityCmd `cmd:"" help:"Inspect or attenuate a capability." group:"Offline:"`
+	Export     exportCmd     `cmd:"" help:"Write evidence in other systems' forms: COSE receipts, W3C PROV." group:"Offline:"`
 	Policy     policyCmd     `cmd:"" help:"Test a folder of policy." group:"Offline:"`
+	Lawchain   lawchainCmd   `cmd:"" help:"Judge governance files of the older Node implementation." group:"Offline:"`
 	Bench      benchCmd      `cmd:"" help:"Measure, beside a floor or a peer from the same run." group:"Offline:"`
 	Version    versionCmd    `cmd:"" help:"Print the version." group:"Offline:"`
+
+	Key     keyCmd     `cmd:"" help:"List, rotate and retire the domain's keys." group:"Offline:"`
+	Witness witnessCmd `cmd:"" help:"Witness other logs, and see what witnesses say of this one." group:"Processes:"`
 
 	MCP   mcpCmd   `cmd:"" name:"mcp" help:"Speak MCP on standard input and output, for AI agents." group:"Processes:"`
 	Grid  gridCmd  `cmd:"" help:"Run the simulated grid: a fleet of substations that speak MQTT." group:"Processes:"`
@@ -122,22 +134,10 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &s) {
 		return int(s)
 	}
+	audit.Tell(w, "vaultmesh", err)
 	var e *vaultmesh.Error
 	if !errors.As(err, &e) {
-		fmt.Fprintln(w, "vaultmesh:", err)
 		return exitNo
-	}
-	text := *e
-	fix := text.Fix
-	text.Fix = ""
-	fmt.Fprintln(w, "vaultmesh:", text.Error())
-	for cause := error(e); fix == "" && cause != nil; cause = errors.Unwrap(cause) {
-		if x, ok := cause.(*vaultmesh.Error); ok {
-			fix = x.Fix
-		}
-	}
-	if fix != "" {
-		fmt.Fprintln(w, "  what to do:", fix)
 	}
 	if e.Kind == vaultmesh.Invalid || e.Kind == vaultmesh.TooLarge {
 		return exitUnusable

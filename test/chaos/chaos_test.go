@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(nodeConfig); path != "" {
 		os.Exit(rig.Serve(path, os.Stdout, os.Stderr))
 	}
+	if dir := os.Getenv(logFolder); dir != "" {
+		_, _ = fmt.Fprintln(os.Stderr, writeLog(dir, os.Stdout))
+		os.Exit(1)
+	}
 	flag.Parse()
 	os.Exit(m.Run())
 }

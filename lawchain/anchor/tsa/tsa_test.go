@@ -119,7 +119,7 @@ func TestClientRefuses(t *testing.T) {
 		handler http.HandlerFunc
 		kind    vaultmesh.Kind
 	}{
-		"other authority": {other.ServeHTTP, vaultmesh.Corrupt},
+		"other authority": {other.ServeHTTP, vaultmesh.Denied},
 		"old nonce":       {forward(func(r *timestamp.Request) { r.Nonce = big.NewInt(7) }), vaultmesh.Corrupt},
 		"no nonce":        {forward(func(r *timestamp.Request) { r.Nonce = nil }), vaultmesh.Corrupt},
 		"no certificate":  {forward(func(r *timestamp.Request) { r.Certificates = false }), vaultmesh.Corrupt},

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/cmd/internal/audit"
+	"vaultmesh.org/vaultmesh/lawchain/governance"
+)
+
+// lawchainCmd is about logs of others.
+type lawchainCmd struct {
+	Import lawchainImportCmd `cmd:"" help:"Judge a folder of signed governance files of the older Node implementation: what holds, and what nobody vouches for."`
+}
+
+type lawchainImportCmd struct {
+	Dir  string   `arg:"" help:"The project's folder, or the governance folder in it. Nothing outside is read, and nothing is written."`
+	Key  []string `help:"File with an ed25519 public key that you pin (PEM, or 32 bytes in base64). Repeat it for several." type:"path" sep:"none"`
+	JSON bool     `help:"Print one JSON object."`
+}
+
+// Run judges the folder: status 0 clean, 1 there are findings, 2 it cannot be judged.
+func (c *lawchainImportCmd) Run(a *app) error {
+	r, err := c.judge()
+	if err != nil {
+		if c.JSON {
+			if err := json.NewEncoder(a.out).Encode(map[string]any{"clean": false, "error": err.Error()}); err != nil {
+				return err
+			}
+		}
+		audit.Tell(a.errOut, "vaultmesh", err)
+		return status(exitUnusable)
+	}
+	if c.JSON {
+		err = json.NewEncoder(a.out).Encode(r)
+	} else {
+		err = tellGovernance(a.out, r)
+	}
+	if err == nil && !r.Clean {
+		err = status(exitNo)
+	}
+	return err
+}
+
+func (c *lawchainImportCmd) judge() (*governance.Report, error) {
+	var o governance.Options
+	for _, path := range c.Key {
+		key, err := readPublicKey(path)
+		if err != nil {
+			return nil, err
+		}
+		o.Keys = append(o.Keys, key)
+	}
+	return governance.Import(c.Dir, o)
+}
+
+// readPublicKey reads an ed25519 public key as openssl writes it, or its 32 bytes in base64.
+func readPublicKey(path string) (ed25519.PublicKey, error) {
+	const op = "lawchain.import"
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "cannot read the key").Because(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 4096))
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "cannot read the key").Because(err)
+	}
+	if block, _ := pem.Decode(data); block != nil {
+		k, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if key, ok := k.(ed25519.PublicKey); ok && err == nil {
+			return key, nil
+		}
+	} else if raw, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data))); err == nil && len(raw) == ed25519.PublicKeySize {
+		return raw, nil
+	}
+	return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "not an ed25519 public key in PEM or base64")
+}
+
+// tellGovernance prints a report for people. What comes from the folder is quoted where it could move the cursor.
+func tellGovernance(out io.Writer, r *governance.Report) error {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	count := map[governance.Signature]int{}
+	for _, e := range r.Entries {
+		count[e.Signature]++
+	}
+	fmt.Fprintf(w, "files\t%d: %d signatures hold, %d only without a later edit, %d are broken, %d files are not signed\n",
+		len(r.Entries), count[governance.Holds], count[governance.Ratified], count[governance.Broken], count[governance.Missing])
+	for _, k := range r.Keys {
+		fmt.Fprintf(w, "key\t%s\t%s, %d files\n", k.ID, map[bool]string{true: "pinned", false: "NOT PINNED"}[k.Pinned], k.Files)
+	}
+	for _, c := range r.Charters {
+		state := "is what " + plain(c.Entry) + " signs"
+		switch {
+		case c.Found == "":
+			state = "is not there; " + plain(c.Entry) + " signs " + plain(c.Signed)
+		case c.Drift:
+			state = "DRIFTED: it is " + c.Found + ", and " + plain(c.Entry) + " signs " + plain(c.Signed)
+		}
+		fmt.Fprintf(w, "charter\t%s\t%s\n", plain(c.Spec), state)
+	}
+	fmt.Fprintf(w, "anchors\t%d receipts: %d simulated, %d pending, %d claimed without a proof, 0 proved\n", r.Anchors.Receipts, r.Anchors.Simulated, r.Anchors.Pending, r.Anchors.Unproved)
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(w, "\nFINDING\tFILE\tWHAT")
+		for _, f := range r.Findings {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", f.Code, plain(f.Path), plain(f.Detail))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "\nWhat no such folder can prove:\n")
+	for _, l := range r.Limits {
+		fmt.Fprintf(&b, "- %s\n", l)
+	}
+	verdict := fmt.Sprintf("%d findings", len(r.Findings))
+	if r.Clean {
+		verdict = "clean: every signature holds under a pinned key, and nothing is claimed that is not so"
+	}
+	fmt.Fprintf(&b, "\n%s\n", verdict)
+	_, err := out.Write(b.Bytes())
+	return err
+}
+
+// plain returns s, quoted where it holds what a terminal would act on.
+func plain(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
+	"vaultmesh.org/vaultmesh/cmd/internal/audit"
+	"vaultmesh.org/vaultmesh/proof/state"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+type stateCmd struct {
+	Prove  stateProveCmd  `cmd:"" help:"Fetch a file that proves what the state held of a twin, or the head of a subject's receipts."`
+	Verify stateVerifyCmd `cmd:"" help:"Verify such a file offline, and say what it proves."`
+}
+
+type stateProveCmd struct {
+	asking
+	Twin     string `arg:"" help:"Twin, which may be one that does not exist; or subject/…, such as subject/capability/<digest>."`
+	Property string `arg:"" optional:"" help:"Property or telemetry of the twin; it is shown, and proved with the whole twin."`
+	At       uint64 `help:"By the newest root whose receipt is below this size of the log; default: the newest root." placeholder:"SIZE"`
+	Out      string `short:"o" help:"File to write." required:"" type:"path"`
+}
+
+// key returns the key of the state tree that was named.
+func (c *stateProveCmd) key() (string, error) {
+	key := c.Twin
+	if !strings.Contains(key, "/") {
+		key = state.TwinKey(vaultmesh.TwinID(key))
+	}
+	if c.Property != "" && !strings.HasPrefix(key, state.TwinKey("")) {
+		return "", vaultmesh.Errorf(vaultmesh.Invalid, "state", c.Twin, "only twins have properties")
+	}
+	return key, state.CheckKey(key)
+}
+
+// Run fetches the proof and writes it.
+func (c *stateProveCmd) Run(a *app) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	client, _, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	file, err := client.BundleOf(a.ctx, httpapi.BundleQuery{State: []string{key}, StateAt: c.At})
+	if err != nil {
+		return err
+	}
+	b, err := receipt.DecodeBundle(file)
+	if err != nil {
+		return err
+	}
+	proved, err := stateIn(b, key)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.Out, file, 0o644); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Unavailable, "state", c.Out, "cannot write").Because(err)
+	}
+	return c.show(a, proved, func(w io.Writer) {
+		tellState(w, proved, c.Property)
+		fmt.Fprintf(w, "written to %s\tvaultmesh state verify %s --trust trust.json\n", c.Out, c.Out)
+	})
+}
+
+// stateIn reads what a bundle claims about a key. Only [receipt.Verify] says whether it is so.
+func stateIn(b *receipt.Bundle, key string) (receipt.ProvedState, error) {
+	for _, p := range b.Parts {
+		if p.Type != receipt.PartState {
+			continue
+		}
+		proof, err := state.Open(p.Data)
+		if err != nil {
+			return receipt.ProvedState{}, err
+		}
+		if proof.Key != key {
+			continue
+		}
+		claim := receipt.ProvedState{Key: key, Present: proof.Present(), Receipt: proof.Receipt, Document: proof.Document}
+		return claim, rootIn(b, &claim)
+	}
+	return receipt.ProvedState{}, vaultmesh.Errorf(vaultmesh.Corrupt, "state", key, "the node's answer has no state proof of it")
+}
+
+func rootIn(b *receipt.Bundle, claim *receipt.ProvedState) error {
+	name := receipt.ReceiptPart(claim.Receipt, nil).Name
+	for _, p := range b.Parts {
+		if p.Name != name {
+			continue
+		}
+		r, err := receipt.Open(p.Data)
+		if err != nil {
+			return err
+		}
+		body, err := receipt.ReadBody[receipt.StateBody](&r)
+		claim.Size, claim.Time = body.Size, r.Time
+		return err
+	}
+	return vaultmesh.Errorf(vaultmesh.Corrupt, "state", claim.Key, "the node's answer lacks receipt %d, which commits to the root", claim.Receipt)
+}
+
+type stateVerifyCmd struct {
+	File     string `arg:"" help:"File that state prove wrote." type:"path"`
+	Property string `arg:"" optional:"" help:"Property or telemetry that is of interest; default: all."`
+	Trust    string `help:"Trust file: the keys that you pin." required:"" type:"path"`
+	JSON     bool   `help:"Print what is proved as one JSON object."`
+}
+
+// Run judges the file and says what it proves: status 0 proved, 1 rejected, 2 the files cannot be used. Offline.
+func (c *stateVerifyCmd) Run(a *app) error {
+	trust, err := audit.ReadTrust(c.Trust)
+	if err != nil {
+		return err
+	}
+	file, err := audit.ReadBundle(a.ctx, c.File, os.Stdin)
+	if err != nil {
+		return err
+	}
+	r := receipt.Demand{Now: time.Now()}.Verify(file, trust)
+	q := asking{JSON: c.JSON}
+	if !r.OK || len(r.States) == 0 {
+		if c.JSON {
+			fmt.Fprintln(a.out, string(r.JSON()))
+		} else if err := r.Tree(a.out, false, columns(a.out)); err != nil {
+			return err
+		}
+		if r.OK {
+			return vaultmesh.Errorf(vaultmesh.Invalid, "state", c.File, "the file holds no state proof").WithFix("make one with `vaultmesh state prove`")
+		}
+		return status(exitNo)
+	}
+	return q.show(a, map[string]any{"ok": true, "domain": r.Domain, "log_size": fmt.Sprint(r.LogSize), "states": r.States}, func(w io.Writer) {
+		fmt.Fprintf(w, "PROVED\tby the log of domain %s at size %d\n", r.Domain, r.LogSize)
+		for _, s := range r.States {
+			tellState(w, s, c.Property)
+		}
+		for _, n := range r.NotProved {
+			fmt.Fprintf(w, "not proved\t%s\n", n)
+		}
+	})
+}
+
+// tellState says what was under a key, and of a twin's properties the named one, or all.
+func tellState(w io.Writer, s receipt.ProvedState, property string) {
+	class, name, _ := strings.Cut(s.Key, "/")
+	at := fmt.Sprintf("at size %d of the log\t(root in receipt %d of %s)", s.Size, s.Receipt, s.Time.Format(time.RFC3339))
+	switch {
+	case !s.Present:
+		fmt.Fprintf(w, "%s %s\tdid not exist %s\n", class, name, at)
+	case s.Document == nil:
+		fmt.Fprintf(w, "%s %s\texisted %s\n", class, name, at)
+	case class == "subject":
+		if h, err := state.OpenSubject(s.Document); err == nil {
+			fmt.Fprintf(w, "%s %s\thad %d receipts, the last at index %d, %s\n", class, name, h.Count, h.Index, at)
+		}
+	default:
+		t, err := state.OpenTwin(s.Document)
+		if err != nil {
+			fmt.Fprintf(w, "%s %s\texisted %s, with a document of another form\n", class, name, at)
+			return
+		}
+		fmt.Fprintf(w, "%s %s\thad version %d %s\n", class, name, t.Version, at)
+		tellProperties(w, &t, property)
+	}
+}
+
+func tellProperties(w io.Writer, t *state.Twin, property string) {
+	names := []string{property}
+	if property == "" {
+		names = t.Names()
+	}
+	for _, name := range names {
+		held := t.Property(name)
+		for _, h := range held {
+			detail := ""
+			if h.Value.Quality != "" {
+				detail = fmt.Sprintf("%s, measured %s", h.Value.Quality, h.Value.Time.Format(state.TimeFormat))
+			}
+			fmt.Fprintf(w, "%s\t= %s\t%s\t%s\n", name, clip(string(h.Value.JSON), 200), h.Kind, detail)
+		}
+		if held == nil {
+			fmt.Fprintf(w, "%s\tthe twin held no such value\n", name)
+		}
+	}
+}

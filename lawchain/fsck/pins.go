@@ -1,0 +1,81 @@
+package fsck
+
+import (
+	"crypto/ed25519"
+	"maps"
+	"sync/atomic"
+
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// Pins is what the check believes.
+type Pins struct {
+	Domain vaultmesh.Domain // empty where it is not known
+	Keys   []receipt.Key    // of the log, and of receipts; without the latter receipts' own signatures are not judged
+	Roots  []ed25519.PublicKey
+	// Follow accepts keys to which a pinned one handed over in the log.
+	Follow bool
+}
+
+// PinTrust pins what a trust file does.
+func PinTrust(t *receipt.Trust) (Pins, error) {
+	keys, roots, err := t.Pinned()
+	if err != nil {
+		return Pins{}, err
+	}
+	return Pins{Domain: t.Domain, Keys: keys, Roots: roots, Follow: t.FollowKeys}, nil
+}
+
+// PinLogKey pins the log's key alone, in its text form (C2SP signed-note).
+func PinLogKey(text string) (Pins, error) {
+	k, err := receipt.ParseLogKey(text)
+	return Pins{Keys: []receipt.Key{k}}, err
+}
+
+// keyring is what the pins say, and what the log itself says about keys as it is read. Add is called in the order of the
+// log; the map of public keys may be read at any time.
+type keyring struct {
+	pins    Pins
+	history *receipt.KeyHistory
+	chain   []receipt.KeyEntry
+	judge   bool // receipts' signatures are judged
+	known   atomic.Pointer[map[string]ed25519.PublicKey]
+}
+
+func newKeyring(p Pins) (*keyring, error) {
+	k := &keyring{pins: p}
+	for _, key := range p.Keys {
+		k.judge = k.judge || key.Purpose == receipt.PurposeReceipt
+	}
+	k.judge = k.judge || len(p.Roots) > 0
+	k.known.Store(&map[string]ed25519.PublicKey{})
+	return k, k.follow()
+}
+
+func (k *keyring) follow() error {
+	h, err := receipt.FollowKeys(k.pins.Domain, k.pins.Keys, k.pins.Roots, k.chain)
+	if err != nil {
+		return err
+	}
+	k.history = h
+	known := maps.Clone(*k.known.Load())
+	for _, key := range h.Keys(receipt.PurposeReceipt) {
+		known[receipt.KeyID(key.Public)] = key.Public
+	}
+	k.known.Store(&known)
+	return nil
+}
+
+// add follows one more statement about keys.
+func (k *keyring) add(e receipt.KeyEntry) error {
+	if !k.pins.Follow {
+		return nil
+	}
+	k.chain = append(k.chain, e)
+	if err := k.follow(); err != nil {
+		k.chain = k.chain[:len(k.chain)-1]
+		return err
+	}
+	return nil
+}

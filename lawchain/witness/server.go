@@ -1,0 +1,373 @@
+package witness
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+	fnote "github.com/transparency-dev/formats/note"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/note"
+
+	"vaultmesh.org/vaultmesh"
+)
+
+// ServerOptions of a [Server]; Dir, Signer and Logs are required.
+type ServerOptions struct {
+	Dir    string // durable, of this witness alone
+	Signer *fnote.Signer
+	// Logs are the keys of the logs that are witnessed. During a rotation a log has two, both under its one name.
+	Logs []note.Verifier
+	// Conflict is called once for each new proof of equivocation, after it is on the disk; it must not block.
+	Conflict func(Conflict)
+	Now      func() time.Time // default time.Now
+	Log      *slog.Logger     // default slog.Default
+	// Failpoint is called at "persisted", between the new head on the disk and its cosignature; tests kill the process there.
+	Failpoint func(point string)
+}
+
+// Server is a witness. It cosigns a checkpoint only after the new head is durable, so that no crash can make it sign a
+// smaller or another tree afterwards. It is safe for concurrent use; two processes cannot have one folder open.
+type Server struct {
+	o       ServerOptions
+	unlock  io.Closer
+	logs    map[string]*watched // by origin; fixed at creation
+	limit   chan struct{}       // requests at work
+	handler http.Handler
+	results *prometheus.CounterVec
+	sizes   *prometheus.GaugeVec
+
+	mu        sync.Mutex // guards conflicts
+	conflicts int        // kept on the disk
+}
+
+// watched is one log. mu is held from the comparison with the head until the new head is durable and cosigned: two
+// requests about one log never interleave.
+type watched struct {
+	keys []note.Verifier
+	file string
+
+	mu   sync.Mutex
+	head head
+}
+
+// maxConcurrent bounds the requests at work; each needs some kilobytes and one write to the disk.
+const maxConcurrent = 64
+
+// NewServer opens the folder of a witness, or makes it.
+func NewServer(o ServerOptions) (_ *Server, err error) {
+	const op = "witness.open"
+	if o.Signer == nil || len(o.Logs) == 0 || len(o.Logs) > 10_000 {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, o.Dir, "a witness needs its key, and 1 to 10000 keys of logs, not %d", len(o.Logs))
+	}
+	setDefaults(&o)
+	s := &Server{o: o, logs: map[string]*watched{}, limit: make(chan struct{}, maxConcurrent),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vaultmesh_witness_served_total", Help: "Checkpoints submitted to this witness, by log and HTTP status."}, []string{"origin", "status"}),
+		sizes:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vaultmesh_witness_held_size", Help: "Size of the newest checkpoint that this witness holds, by log."}, []string{"origin"}),
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, o.Dir, "cannot create the folder").Because(err)
+	}
+	if s.unlock, err = vfs.Default.Lock(filepath.Join(o.Dir, "lock")); err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Conflict, op, o.Dir, "another witness has this folder open, or it cannot be written").Because(err)
+	}
+	defer func() {
+		if err != nil {
+			_ = s.unlock.Close()
+		}
+	}()
+	if err := s.claim(); err != nil {
+		return nil, err
+	}
+	for _, v := range o.Logs {
+		w := s.logs[v.Name()]
+		if w == nil {
+			w = &watched{file: filepath.Join(o.Dir, "logs", originName(v.Name()))}
+			if w.head, err = readHead(w.file, v.Name()); err != nil {
+				return nil, err
+			}
+			s.logs[v.Name()] = w
+			s.sizes.WithLabelValues(v.Name()).Set(float64(w.head.size))
+		}
+		w.keys = append(w.keys, v)
+	}
+	kept, err := Conflicts(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s.conflicts = len(kept)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /add-checkpoint", s.serveAdd)
+	mux.HandleFunc("GET /log/{name}/checkpoint", s.serveHeld)
+	s.handler = mux
+	return s, nil
+}
+
+func setDefaults(o *ServerOptions) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Failpoint == nil {
+		o.Failpoint = func(string) {}
+	}
+	if o.Conflict == nil {
+		o.Conflict = func(Conflict) {}
+	}
+}
+
+// claim binds the folder to the witness's key at its first start. A folder that knows its key and lacks the record of
+// what was cosigned was damaged, and a key without that record is worth nothing any more.
+func (s *Server) claim() error {
+	const op = "witness.open"
+	path, id := filepath.Join(s.o.Dir, "key"), fmt.Sprintf("%s+%08x\n", s.o.Signer.Name(), s.o.Signer.KeyHash())
+	have, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(makeDir(filepath.Join(s.o.Dir, "logs")), makeDir(filepath.Join(s.o.Dir, "conflicts")))
+		if err == nil {
+			err = writeDurable(path, []byte(id))
+		}
+		if err != nil {
+			return vaultmesh.Errorf(vaultmesh.Unavailable, op, s.o.Dir, "cannot write").Because(err)
+		}
+		return nil
+	}
+	if err != nil || string(have) != id {
+		return vaultmesh.Errorf(vaultmesh.Conflict, op, path, "the folder belongs to the witness %.120q, the key is of %.120q", bytes.TrimSpace(have), id[:len(id)-1]).Because(err).
+			WithFix("give a new key a new folder; a key must never be used without its own record")
+	}
+	for _, sub := range []string{"logs", "conflicts"} {
+		if st, err := os.Stat(filepath.Join(s.o.Dir, sub)); err != nil || !st.IsDir() {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, op, filepath.Join(s.o.Dir, sub), "it is missing: the witness forgot what it cosigned").
+				WithFix("restore the newest backup, or retire the key")
+		}
+	}
+	return nil
+}
+
+// Close gives the folder free; no request may be under way.
+func (s *Server) Close() error { return s.unlock.Close() }
+
+// Collectors returns the witness's metrics.
+func (s *Server) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{s.results, s.sizes}
+}
+
+// Answer is what a witness says to add-checkpoint.
+type Answer struct {
+	Status int
+	Type   string // content type
+	Body   []byte
+}
+
+func plain(status int, format string, args ...any) Answer {
+	return Answer{Status: status, Type: "text/plain; charset=utf-8", Body: fmt.Appendf(nil, format+"\n", args...)}
+}
+
+func sizeAnswer(size uint64) Answer {
+	return Answer{Status: http.StatusConflict, Type: sizeType, Body: append(strconv.AppendUint(nil, size, 10), '\n')}
+}
+
+// AddCheckpoint judges one request in the order of the specification.
+func (s *Server) AddCheckpoint(body []byte) Answer {
+	r, err := ParseRequest(body)
+	if vaultmesh.KindOf(err) == vaultmesh.TooLarge && err != nil {
+		return plain(http.StatusRequestEntityTooLarge, "%v", err)
+	}
+	if err != nil {
+		return plain(http.StatusBadRequest, "%v", err)
+	}
+	c, text, err := parseText(r.Checkpoint)
+	if err != nil {
+		return plain(http.StatusBadRequest, "%v", err)
+	}
+	w := s.logs[c.Origin]
+	if w == nil {
+		return plain(http.StatusNotFound, "this witness does not know the log %.200q", c.Origin)
+	}
+	if _, err := note.Open(r.Checkpoint, note.VerifierList(w.keys...)); err != nil {
+		return plain(http.StatusForbidden, "not signed by a known key of %.200q", c.Origin)
+	}
+	if r.Old > c.Size {
+		return plain(http.StatusBadRequest, "the old size %d is above the checkpoint's, %d", r.Old, c.Size)
+	}
+	next := head{size: c.Size, root: vaultmesh.Digest(c.Hash), note: r.Checkpoint}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if next.size == w.head.size && w.head.note != nil && next.root != w.head.root {
+		s.equivocated(c.Origin, w.head, next)
+		return sizeAnswer(w.head.size)
+	}
+	if r.Old != w.head.size {
+		return sizeAnswer(w.head.size)
+	}
+	root := w.head.root
+	if w.head.note == nil {
+		root = vaultmesh.Digest(rfc6962.DefaultHasher.EmptyRoot())
+	}
+	if !grows(r, root, next) {
+		return plain(http.StatusUnprocessableEntity, "the consistency proof from %d to %d does not verify", r.Old, c.Size)
+	}
+	// Durable before it is signed: see Server.
+	if next.size > w.head.size || w.head.note == nil {
+		if err := writeDurable(w.file, encodeHead(next.note)); err != nil {
+			s.o.Log.Error("witness: cannot write the record; nothing was cosigned", "origin", c.Origin, "error", err)
+			return plain(http.StatusServiceUnavailable, "the witness cannot write")
+		}
+		w.head = next
+		s.sizes.WithLabelValues(c.Origin).Set(float64(next.size))
+	}
+	s.o.Failpoint("persisted")
+	signed, err := note.Sign(&note.Note{Text: string(text)}, s.o.Signer)
+	if err != nil {
+		s.o.Log.Error("witness: cannot sign", "origin", c.Origin, "error", err)
+		return plain(http.StatusInternalServerError, "the witness cannot sign")
+	}
+	return Answer{Status: http.StatusOK, Type: "text/plain; charset=utf-8", Body: signed[len(text)+1:]}
+}
+
+// grows verifies the proof that next extends the tree of size r.Old with the given root.
+func grows(r Request, root vaultmesh.Digest, next head) bool {
+	if r.Old == 0 || r.Old == next.size {
+		// From nothing, and to itself, nothing is to be proved.
+		return len(r.Proof) == 0 && (r.Old != next.size || root == next.root)
+	}
+	return proof.VerifyConsistency(rfc6962.DefaultHasher, r.Old, next.size, r.Proof, root[:], next.root[:]) == nil
+}
+
+// equivocated keeps both notes: the log's own signatures prove that it told two stories. w.mu is held.
+func (s *Server) equivocated(origin string, held, offered head) {
+	c := Conflict{Origin: origin, Size: held.size, Seen: s.o.Now().UTC(), Held: string(held.note), Offered: string(offered.note)}
+	path := filepath.Join(s.o.Dir, "conflicts", conflictName(origin, held.size, held.root, offered.root))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := os.Stat(path); err == nil || s.conflicts >= maxConflicts {
+		return
+	}
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err == nil {
+		err = writeDurable(path, append(b, '\n'))
+	}
+	if err != nil {
+		s.o.Log.Error("witness: a log equivocates and the proof cannot be kept", "origin", origin, "size", held.size, "error", err)
+		return
+	}
+	s.conflicts++
+	s.o.Log.Error("witness: a log equivocates: it signed two trees of one size", "origin", origin, "size", held.size, "evidence", path)
+	s.o.Conflict(c)
+}
+
+// Held returns the signed checkpoint of a log that this witness holds; ok is false where it has none. The name is the
+// SHA-256 of the origin in hexadecimal.
+func (s *Server) Held(name string) (signed []byte, ok bool) {
+	for origin, w := range s.logs {
+		if originName(origin) == name {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.head.note), w.head.note != nil
+		}
+	}
+	return nil, false
+}
+
+// ServeHTTP serves POST /add-checkpoint, and GET /log/<sha256 of the origin>/checkpoint, which the specification leaves
+// open: the checkpoint that this witness holds.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.limit <- struct{}{}:
+		defer func() { <-s.limit }()
+		s.handler.ServeHTTP(w, r)
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+	}
+}
+
+func (s *Server) serveAdd(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
+	var a Answer
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		a = plain(http.StatusRequestEntityTooLarge, "a request has at most %d bytes", MaxRequest)
+	case err != nil:
+		a = plain(http.StatusBadRequest, "the request was cut off")
+	default:
+		a = s.AddCheckpoint(body)
+	}
+	s.results.WithLabelValues(s.originLabel(body), strconv.Itoa(a.Status)).Inc()
+	w.Header().Set("Content-Type", a.Type)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body)
+}
+
+// originLabel names a known log; what strangers send must not make new series.
+func (s *Server) originLabel(body []byte) string {
+	if r, err := ParseRequest(body); err == nil {
+		origin, _, _ := bytes.Cut(r.Checkpoint, []byte("\n"))
+		if s.logs[string(origin)] != nil {
+			return string(origin)
+		}
+	}
+	return "unknown"
+}
+
+func (s *Server) serveHeld(w http.ResponseWriter, r *http.Request) {
+	b, ok := s.Held(r.PathValue("name"))
+	if !ok {
+		http.Error(w, "this witness holds no checkpoint of such a log", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = w.Write(b)
+}
+
+// GenerateKey makes the key of a witness: the secret text for [LoadKey], and the verifier key (cosignature/v1) that
+// others put into their policies.
+func GenerateKey(name string) (secret, vkey string, err error) {
+	secret, plain, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return "", "", vaultmesh.Errorf(vaultmesh.Invalid, "witness.key", name, "no key can be made under this name").Because(err).WithFix("take a name without spaces and +, like a URL without its scheme")
+	}
+	vkey, err = fnote.VKeyToCosignatureV1(plain)
+	return secret, vkey, err
+}
+
+// LoadKey reads the secret text of a witness's key.
+func LoadKey(secret string) (s *fnote.Signer, vkey string, err error) {
+	if s, err = fnote.NewSignerForCosignatureV1(secret); err != nil {
+		return nil, "", vaultmesh.Errorf(vaultmesh.Corrupt, "witness.key", "", "not the secret key of a witness")
+	}
+	// PRIVATE+KEY+name+hash+base64: the base64 alphabet has + itself.
+	seed, err := base64.StdEncoding.DecodeString(strings.SplitN(secret, "+", 5)[4])
+	if err != nil || len(seed) != 1+ed25519.SeedSize {
+		return nil, "", vaultmesh.Errorf(vaultmesh.Invalid, "witness.key", s.Name(), "not an ed25519 key")
+	}
+	plain, err := note.NewEd25519VerifierKey(s.Name(), ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, "", vaultmesh.Errorf(vaultmesh.Invalid, "witness.key", s.Name(), "not a key").Because(err)
+	}
+	vkey, err = fnote.VKeyToCosignatureV1(plain)
+	return s, vkey, err
+}

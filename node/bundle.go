@@ -1,0 +1,464 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sort"
+	"strings"
+
+	"vaultmesh.org/vaultmesh"
+	httpapi "vaultmesh.org/vaultmesh/api/http"
+	"vaultmesh.org/vaultmesh/capability"
+	"vaultmesh.org/vaultmesh/device"
+	"vaultmesh.org/vaultmesh/lawchain/anchor"
+	"vaultmesh.org/vaultmesh/proof/state"
+	"vaultmesh.org/vaultmesh/receipt"
+)
+
+// Bounds of one bundle.
+const (
+	maxBundle      = 1000   // commands and other subjects
+	maxBundleRange = 20_000 // receipts of a range: each is two parts, and what supports them are others
+)
+
+// Bundle collects everything that proves what is asked for: receipts with inclusion proofs to one checkpoint, that
+// checkpoint with its cosignatures, those that were anchored with their proofs, the challenges that people signed, the
+// telemetry that was observed, and proofs of state.
+func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, error) {
+	const op = "bundle"
+	if n := len(q.Commands) + len(q.Subjects); n > maxBundle {
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "%d commands and subjects, at most %d", n, maxBundle).WithFix("ask for several bundles")
+	}
+	cp := e.n.log.Checkpoint()
+	if cp == nil {
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log is empty")
+	}
+	if q.Head > cp.Size {
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "head", "the log has size %d, you know it at size %d", cp.Size, q.Head).WithFix("if you are sure, the log was cut short: keep what you have, and ask its operator")
+	}
+	b := &collection{n: e.n, ctx: ctx, receipts: map[vaultmesh.LogIndex][]byte{}, subjects: map[string]bool{}, proved: map[string]bool{}, names: map[string]bool{}, scope: receipt.Scope{Commands: q.Commands}, disclose: q.Disclose}
+	for _, id := range q.Commands {
+		if err := b.command(id); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range q.Ranges {
+		if err := b.inRange(r, cp.Size); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range q.Subjects {
+		if err := b.wholeSubject(s); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.stateAt(q.State, q.StateAt); err != nil {
+		return nil, err
+	}
+	for _, s := range []string{receipt.DomainSubject(e.n.cfg.Domain), receipt.KeySubject(e.n.cfg.Domain)} {
+		if err := b.subject(s); err != nil {
+			return nil, err
+		}
+	}
+	return b.seal(q.Head)
+}
+
+// collection gathers the parts of one bundle.
+type collection struct {
+	n        *Node
+	ctx      context.Context
+	scope    receipt.Scope
+	receipts map[vaultmesh.LogIndex][]byte
+	subjects map[string]bool // whose whole history is in
+	proved   map[string]bool // keys of which the state is in
+	root     uint64          // one above the index of the state.root receipt that all state proofs are about; 0 before the first
+	parts    []receipt.Part
+	names    map[string]bool // of parts
+	last     vaultmesh.LogIndex
+	disclose bool // add the private texts behind the receipts
+}
+
+func (b *collection) receipt(i vaultmesh.LogIndex) (receipt.Receipt, error) {
+	raw, have := b.receipts[i]
+	if !have {
+		var err error
+		if raw, err = b.n.log.Receipt(i); err != nil {
+			return receipt.Receipt{}, err
+		}
+		b.receipts[i] = raw
+		b.last = max(b.last, i)
+	}
+	return receipt.Open(raw)
+}
+
+// subject adds the whole history of a subject, which may be none, and what it rests on.
+func (b *collection) subject(subject string) error {
+	if b.subjects[subject] {
+		return nil
+	}
+	b.subjects[subject] = true
+	indexes, err := b.n.log.Subject(subject, 0, receipt.MaxParts)
+	if err != nil {
+		return err
+	}
+	for _, i := range indexes {
+		r, err := b.receipt(i)
+		if err != nil {
+			return err
+		}
+		if err := b.support(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// support adds what a receipt rests on.
+func (b *collection) support(r receipt.Receipt) error {
+	switch r.Kind {
+	case receipt.CommandAligned, receipt.CommandDiverged:
+		return b.observed(r)
+	case receipt.CommandHalted:
+		for _, c := range r.Causes {
+			if err := b.cause(c.Index); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cause adds the whole history of the subject of a receipt that caused another.
+func (b *collection) cause(i vaultmesh.LogIndex) error {
+	if _, have := b.receipts[i]; have {
+		return nil
+	}
+	r, err := b.receipt(i)
+	if err != nil {
+		return err
+	}
+	return b.subject(r.Subject)
+}
+
+// wholeSubject adds a subject that was asked for, with the proof that it has no more receipts.
+func (b *collection) wholeSubject(subject string) error {
+	if err := b.subject(subject); err != nil {
+		return err
+	}
+	proved, err := b.state(state.SubjectKey(subject))
+	if err != nil {
+		return err
+	}
+	if indexes, err := b.n.log.Subject(subject, 0, 1); err != nil || len(indexes) == 0 && !proved {
+		return errors.Join(err, vaultmesh.Errorf(vaultmesh.NotFound, "bundle", subject, "the log has no receipt of it").WithFix("list what there is with `vaultmesh search`"))
+	}
+	b.scope.Subjects = append(b.scope.Subjects, subject)
+	return nil
+}
+
+// command adds a command's whole life, what its approvers signed, and what is known about the revocation of its
+// capability.
+func (b *collection) command(id vaultmesh.CommandID) error {
+	subject := receipt.CommandSubject(id)
+	if err := b.subject(subject); err != nil {
+		return err
+	}
+	indexes, err := b.n.log.Subject(subject, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(indexes) == 0 {
+		return vaultmesh.Errorf(vaultmesh.NotFound, "bundle", subject, "the log has no receipt of it")
+	}
+	if err := b.challenge(id); err != nil {
+		return err
+	}
+	first, err := b.receipt(indexes[0])
+	if err != nil {
+		return err
+	}
+	return b.revocations(first)
+}
+
+func (b *collection) challenge(id vaultmesh.CommandID) error {
+	challenge, err := b.n.control.Signed(id)
+	if err != nil || challenge == nil {
+		return err
+	}
+	b.add(receipt.ChallengePart(*challenge))
+	return nil
+}
+
+// add adds a part unless there is one of its name.
+func (b *collection) add(part receipt.Part) {
+	if !b.names[part.Name] {
+		b.names[part.Name] = true
+		b.parts = append(b.parts, part)
+	}
+}
+
+// revocations adds of each block of the capability behind a proposal whether it was revoked.
+func (b *collection) revocations(proposed receipt.Receipt) error {
+	body, err := receipt.ReadBody[receipt.ProposedBody](&proposed)
+	if err != nil || body.Token == "" {
+		return err
+	}
+	token, err := capability.Parse(body.Token)
+	if err != nil {
+		return err
+	}
+	for _, block := range token.Blocks() {
+		subject := receipt.CapabilitySubject(block.Digest)
+		proved, err := b.state(state.SubjectKey(subject))
+		if err != nil {
+			return err
+		}
+		if proved {
+			if err := b.subject(subject); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// state adds what the newest state tree holds under a key; all state proofs of a bundle are about one root. ok is false
+// where the node keeps no state tree, or has no root yet.
+func (b *collection) state(key string) (ok bool, err error) {
+	if b.n.state == nil {
+		return false, nil
+	}
+	if b.proved[key] {
+		return true, nil
+	}
+	p, root, err := b.n.state.Prove(key, b.root)
+	if vaultmesh.KindOf(err) == vaultmesh.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if _, err := b.receipt(root.Receipt); err != nil {
+		return false, err
+	}
+	b.root = uint64(root.Receipt) + 1
+	b.add(receipt.StatePart(len(b.proved), p.Encode()))
+	b.proved[key] = true
+	return true, nil
+}
+
+// inRange adds every receipt of a range, and what makes the commands that lie in it wholly judgeable.
+func (b *collection) inRange(r receipt.Range, size uint64) error {
+	const op = "bundle"
+	if !r.From.IsZero() {
+		var err error
+		if r, err = b.bounds(r, size); err != nil {
+			return err
+		}
+	}
+	if uint64(r.Last) >= size {
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log has receipts 0 to %d", size-1)
+	}
+	if n := uint64(r.Last-r.First) + 1; n > maxBundleRange {
+		return vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "%d receipts, at most %d in one bundle", n, maxBundleRange).WithFix("ask for shorter ranges")
+	}
+	b.scope.Ranges = append(b.scope.Ranges, r)
+	began := map[string]receipt.Receipt{}
+	for i := r.First; i <= r.Last; i++ {
+		if err := b.ctx.Err(); err != nil {
+			return err
+		}
+		x, err := b.receipt(i)
+		if err != nil {
+			return err
+		}
+		state, isCommand := receipt.CommandState(x.Kind)
+		if !isCommand {
+			continue
+		}
+		if x.Seq == 0 {
+			began[x.Subject] = x
+		}
+		if first, whole := began[x.Subject]; whole && terminal(state) {
+			if err := b.life(first, x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func terminal(state string) bool {
+	next, ok := receipt.NextCommandStates(state)
+	return ok && len(next) == 0
+}
+
+// life adds what a command rests on whose whole life is in the bundle.
+func (b *collection) life(first, last receipt.Receipt) error {
+	if err := b.support(last); err != nil {
+		return err
+	}
+	if err := b.challenge(vaultmesh.CommandID(strings.TrimPrefix(first.Subject, receipt.CommandSubject("")))); err != nil {
+		return err
+	}
+	return b.revocations(first)
+}
+
+// bounds finds the range of a time: from the last receipt before it to the first one after it, so that the bundle shows
+// that nothing is missing at its ends. Receipts claim times that run forward but for moments, which a search by halves
+// is made safe against by looking a little further.
+func (b *collection) bounds(r receipt.Range, size uint64) (receipt.Range, error) {
+	const around = 64
+	var failed error
+	at := func(i int) (t int64) {
+		raw, err := b.n.log.Receipt(vaultmesh.LogIndex(i))
+		if err == nil {
+			var x receipt.Receipt
+			if x, err = receipt.Open(raw); err == nil {
+				return x.Time.UnixMicro()
+			}
+		}
+		failed = errors.Join(failed, err)
+		return 0
+	}
+	find := func(t int64) int {
+		i := sort.Search(int(size), func(i int) bool { return at(i) >= t })
+		for k := i - 1; k >= 0 && k > i-around; k-- {
+			if at(k) >= t {
+				i = k
+			}
+		}
+		return i
+	}
+	first, last := find(r.From.UnixMicro()), find(r.Until.UnixMicro())
+	for k := last; k < int(size) && k < last+around; k++ { // a late receipt of the time
+		if at(k) < r.Until.UnixMicro() {
+			last = k + 1
+		}
+	}
+	r.First, r.Last = vaultmesh.LogIndex(max(first-1, 0)), vaultmesh.LogIndex(min(last, int(size)-1))
+	return r, failed
+}
+
+// observed adds the messages that an aligned or diverged receipt rests on, with their proofs.
+func (b *collection) observed(r receipt.Receipt) error {
+	var body receipt.ObservedBody
+	if err := json.Unmarshal(r.Body, &body); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "bundle", r.Subject, "the observation cannot be read").Because(err)
+	}
+	t, ok := b.n.twins.Get(body.Twin)
+	if !ok {
+		return nil
+	}
+	for _, o := range body.Observed {
+		if o.Batch == nil {
+			continue
+		}
+		raw, ok, err := b.n.control.Message(*o.Batch, o.Position)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "bundle", r.Subject, "message %d of the batch at %d, on which it rests, is missing", o.Position, *o.Batch)
+		}
+		p, err := b.message(t.Device, body.Twin, *o.Batch, o.Position, raw)
+		if err != nil {
+			return err
+		}
+		b.add(receipt.MessagePart(p))
+	}
+	return nil
+}
+
+// message proves one telemetry message by its batch.
+func (b *collection) message(d vaultmesh.DeviceID, t vaultmesh.TwinID, batch vaultmesh.LogIndex, pos int, raw []byte) (receipt.MessageProof, error) {
+	if _, err := b.receipt(batch); err != nil {
+		return receipt.MessageProof{}, err
+	}
+	v, ok, err := b.n.journal.Get(device.LeavesKey(batch))
+	if err != nil {
+		return receipt.MessageProof{}, err
+	}
+	if !ok || len(v)%32 != 0 {
+		return receipt.MessageProof{}, vaultmesh.Errorf(vaultmesh.Corrupt, "bundle", string(t), "the leaves of batch %d are missing or damaged", batch)
+	}
+	leaves := make([]vaultmesh.Digest, len(v)/32)
+	for i := range leaves {
+		leaves[i] = vaultmesh.Digest(v[32*i : 32*i+32])
+	}
+	path, err := receipt.ProveMessage(leaves, pos)
+	if err != nil {
+		return receipt.MessageProof{}, err
+	}
+	return receipt.MessageProof{Batch: batch, Index: uint64(pos), Path: path, Topic: device.TelemetryTopic(d, t), Payload: raw}, nil
+}
+
+// seal chooses the checkpoint, proves every receipt by it, adds the anchors, and signs the whole.
+func (b *collection) seal(head uint64) ([]byte, error) {
+	anchored, err := b.anchored()
+	if err != nil {
+		return nil, err
+	}
+	cp := b.n.log.Checkpoint() // after the anchors, which may have made the log grow
+	size, note := cp.Size, cp.Note
+	if f := b.n.witness.feeder; f != nil {
+		if h, ok := f.Cover(b.ctx, max(uint64(b.last)+1, head)); ok {
+			size, note = h.Size, h.Note
+		}
+	}
+	for i, raw := range b.receipts {
+		path, err := digests(b.n.log.Inclusion(i, size))
+		if err != nil {
+			return nil, err
+		}
+		b.parts = append(b.parts, receipt.ReceiptPart(i, raw), receipt.InclusionPart(i, path, note))
+	}
+	if err := b.inputs(); err != nil {
+		return nil, err
+	}
+	b.parts = append(b.parts, receipt.CheckpointPart(note), receipt.ScopePart(b.scope))
+	stamps := map[uint64]int{}
+	for _, a := range anchored {
+		if a.Size != size {
+			if err := b.other(a.Size, a.Note, size); err != nil {
+				return nil, err
+			}
+		}
+		switch a.Kind {
+		case receipt.AnchorRFC3161:
+			b.add(receipt.TimestampPart(a.Size, stamps[a.Size], a.Proof))
+			stamps[a.Size]++
+		case receipt.AnchorBitcoin:
+			b.add(receipt.BitcoinPart(a.Size, a.Proof))
+		case receipt.AnchorEthereum:
+			b.add(receipt.EthereumPart(a.Size, a.Proof))
+		}
+	}
+	if head > 0 && head != size {
+		if err := b.consistency(head, size); err != nil {
+			return nil, err
+		}
+	}
+	return receipt.EncodeBundle(b.n.cfg.Domain, b.parts, signer(b.n.keys.receipts))
+}
+
+// other adds a checkpoint of another size, proved to be of the same log.
+func (b *collection) other(size uint64, note []byte, main uint64) error {
+	b.add(receipt.AnchoredPart(size, note))
+	return b.consistency(size, main)
+}
+
+func (b *collection) consistency(size, main uint64) error {
+	path, err := digests(b.n.log.Consistency(min(size, main), max(size, main)))
+	if err == nil {
+		b.add(receipt.ConsistencyPart(size, main, path))
+	}
+	return err
+}
+
+// anchored returns the verified anchors of checkpoints that cover all receipts. Where the node has an authority, there is
+// at least its time-stamp.
+func (b *collection) anchored() ([]anchor.Anchored, error) {
+	return b.n.anchors.covering(b.ctx, b.last)
+}
