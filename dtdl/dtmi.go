@@ -116,12 +116,6 @@ func (d DTMI) IsReserved() bool {
 	return strings.HasPrefix(d.text, "dtmi:dtdl:") || strings.HasPrefix(d.text, "dtmi:standard:")
 }
 
-// isDTMI reports whether s has the form of an identifier.
-func isDTMI(s string) bool {
-	d := DTMI{text: s}
-	return d.parse() == ""
-}
-
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

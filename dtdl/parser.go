@@ -168,8 +168,6 @@ func (p *parser) newElem() *elem {
 	return e
 }
 
-func (e *elem) is(c classID) bool { return e.class == c }
-
 // hasType reports whether the element is of the type, a material class of whatever version or a supplemental
 // type.
 func (e *elem) hasType(id string) bool {
@@ -202,10 +200,9 @@ func newParser(o Options) *parser {
 
 // Places in the document that is being read.
 
-func (p *parser) at(n *node) place       { return place{p.src, n.start, n.end} }
-func (p *parser) keyAt(m *member) place  { return place{src: p.src, from: m.at} }
-func (e *elem) place() place             { return at(e.src, e.node) }
-func (e *elem) keyPlace(m *member) place { return keyAt(e.src, m) }
+func (p *parser) at(n *node) place      { return place{p.src, n.start, n.end} }
+func (p *parser) keyAt(m *member) place { return place{src: p.src, from: m.at} }
+func (e *elem) place() place            { return at(e.src, e.node) }
 
 // typePlace is that of @type, or of the whole element where it has none.
 func (e *elem) typePlace() place {

@@ -94,7 +94,6 @@ type transit struct {
 	token   string
 	kind    string
 	instead func(w http.ResponseWriter, r *http.Request) bool // true: answered
-	last    map[string]any
 	space   string
 }
 
@@ -214,7 +213,7 @@ func TestVaultTransit(t *testing.T) {
 		}, vaultmesh.Unavailable},
 		"not JSON": {func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "<html>"); return true }, vaultmesh.Unavailable},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) bool {
-			http.Redirect(w, r, "http://127.0.0.1:1/", 307)
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 			return true
 		}, vaultmesh.Unavailable},
 		"no signature":    {data(""), vaultmesh.Corrupt},
