@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -119,28 +120,56 @@ func newCommand(who int, n uint64) (command, error) {
 	return command{subject: receipt.CommandSubject(id), body: body}, err
 }
 
-// submitter returns a function that appends the next receipt of one command after the other.
+// submitter returns a function that appends the next receipt: of one command after the other, signed before its commit;
+// or of telemetry batches, as the edge writes them, which the checkpoint alone covers and which form one chain.
 func (t *truth) submitter(ctx context.Context, who int, size *atomic.Int64) func(n uint64) error {
-	var c command
-	return func(n uint64) (err error) {
-		if c.step = int(n) % len(steps); c.step == 0 {
-			if c, err = newCommand(who, n); err != nil {
-				return err
-			}
-		}
-		d := receipt.Draft{Kind: steps[c.step], Subject: c.subject, Actor: "node:bench", Time: time.Now(), Decision: "bench", Outcome: "done", Body: c.body}
-		prepared, err := t.log.Prepare(d)
+	next := t.commands(who)
+	if t.unsigned {
+		next = t.batches()
+	}
+	return func(n uint64) error {
+		add, err := next(n)
 		if err != nil {
 			return err
 		}
-		err = t.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
-			_, _, err := t.log.AppendPrepared(tx, prepared)
-			return err
-		})
+		err = t.journal.Submit(ctx, journal.Commands, add)
 		if err == nil && n == 0 && who == 0 {
 			size.Store(int64(t.envelopeSize()))
 		}
 		return err
+	}
+}
+
+// commands returns a function that prepares the next receipt of made-up commands.
+func (t *truth) commands(who int) func(n uint64) (journal.Op, error) {
+	var c command
+	return func(n uint64) (op journal.Op, err error) {
+		if c.step = int(n) % len(steps); c.step == 0 {
+			if c, err = newCommand(who, n); err != nil {
+				return nil, err
+			}
+		}
+		p, err := t.log.Prepare(receipt.Draft{Kind: steps[c.step], Subject: c.subject, Actor: "node:bench", Time: time.Now(), Decision: "bench", Outcome: "done", Body: c.body})
+		if err != nil {
+			return nil, err
+		}
+		return func(tx journal.Tx) error {
+			_, _, err := t.log.AppendPrepared(tx, p)
+			return err
+		}, nil
+	}
+}
+
+// batches returns a function that makes the next receipt of telemetry batches. Its place in the one chain is not known
+// before the commit, so it is encoded there.
+func (t *truth) batches() func(n uint64) (journal.Op, error) {
+	return func(n uint64) (journal.Op, error) {
+		now := time.Now().UTC()
+		body, err := receipt.Body(receipt.BatchBody{Root: vaultmesh.Sum(binary.BigEndian.AppendUint64(nil, n)), Count: 64, First: now.Truncate(time.Millisecond), Last: now.Truncate(time.Microsecond)})
+		return func(tx journal.Tx) error {
+			_, _, err := t.log.Append(tx, receipt.Draft{Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject(domain), Actor: "node:bench", Time: now, Body: body})
+			return err
+		}, err
 	}
 }
 

@@ -25,6 +25,7 @@ type truth struct {
 	journal  *journal.Journal
 	log      *lawchain.Log
 	receipts ed25519.PrivateKey
+	unsigned bool   // what is measured: batches covered by the checkpoint, not signed commands
 	logKey   string // the verifier key of the log as text
 }
 
@@ -34,7 +35,7 @@ func openTruth(dir string, unsigned bool, l *slog.Logger) (*truth, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &truth{receipts: key}
+	t := &truth{receipts: key, unsigned: unsigned}
 	sk, vk, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Internal, "bench.key", origin, "cannot make a key").Because(err)

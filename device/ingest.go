@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -49,9 +50,9 @@ type item struct {
 type batch struct {
 	items  []*item
 	leaves []vaultmesh.Digest
-	body   receipt.BatchBody
-	err    error // of the commit
-	done   bool  // the journal has answered
+	body   json.RawMessage // of the receipt: a receipt.BatchBody
+	err    error           // of the commit
+	done   bool            // the journal has answered
 }
 
 // ingest owns the queue of messages and the committer, the one goroutine that makes batches of them.
@@ -229,30 +230,29 @@ func (g *ingest) submit(b *batch) {
 // seal computes what the batch's receipt says.
 func (b *batch) seal() error {
 	b.leaves = make([]vaultmesh.Digest, len(b.items))
-	b.body = receipt.BatchBody{Count: uint64(len(b.items)), First: b.items[0].msg.Time, Last: b.items[0].msg.Time}
+	body := receipt.BatchBody{Count: uint64(len(b.items)), First: b.items[0].msg.Time, Last: b.items[0].msg.Time}
 	for i, it := range b.items {
 		b.leaves[i] = it.leaf
-		if it.msg.Time.Before(b.body.First) {
-			b.body.First = it.msg.Time
+		if it.msg.Time.Before(body.First) {
+			body.First = it.msg.Time
 		}
-		if it.msg.Time.After(b.body.Last) {
-			b.body.Last = it.msg.Time
+		if it.msg.Time.After(body.Last) {
+			body.Last = it.msg.Time
 		}
 	}
 	var err error
-	b.body.Root, err = receipt.BatchRoot(b.leaves)
+	if body.Root, err = receipt.BatchRoot(b.leaves); err != nil {
+		return err
+	}
+	b.body, err = receipt.Body(body)
 	return err
 }
 
 // apply is the Op of one batch: the receipt, the merges, the leaves. It keeps nothing where no message is new, and
 // where the store refuses one, since the root would then prove a message that is not in the state.
 func (g *ingest) apply(tx journal.Tx, b *batch) error {
-	body, err := receipt.Body(b.body)
-	if err != nil {
-		return err
-	}
 	index, _, err := g.o.Log.Append(tx, receipt.Draft{
-		Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject(g.o.Domain), Actor: g.o.Actor, Time: g.o.Now(), Body: body,
+		Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject(g.o.Domain), Actor: g.o.Actor, Time: g.o.Now(), Body: b.body,
 	})
 	if err != nil {
 		return err

@@ -148,11 +148,13 @@ type Observation struct {
 }
 
 // BatchBody is the body of telemetry.batch: the RFC 6962 root over its messages' leaves, see [MessageLeaf].
+//
+// The members are in canonical order, so that this body, the one of the highest rate, is written in one pass.
 type BatchBody struct {
-	Root  vaultmesh.Digest `json:"root"`
 	Count uint64           `json:"count,string"`
 	First time.Time        `json:"first"` // earliest and latest time of the messages at their sources
 	Last  time.Time        `json:"last"`
+	Root  vaultmesh.Digest `json:"root"`
 }
 
 // GenesisBody is the body of domain.genesis: the keys with which the domain begins.
