@@ -4,7 +4,7 @@ BIN := bin/vaultmesh
 
 PAGE := api/http/page/built/verify.html
 
-.PHONY: build verify-page verifier demo run test check bench soak fuzz race clean
+.PHONY: build verify-page verifier demo run test peers check bench soak fuzz race clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/vaultmesh
@@ -28,8 +28,16 @@ demo: build
 run: build
 	$(BIN) run
 
+# Foreign programs are used where they are there ("make peers"); the last lines say which are not.
 test:
 	$(GO) test -timeout 14m ./...
+	@$(GO) test -count=1 -v -run TestPeers ./test/peers | sed -n 's/^ *peers_test.go:[0-9]*: \(ABSENT.*\|.*peers are absent.*\)/\1/p'
+
+# Nodes of public chains, authorities, stores and verifiers written by others, for the tests: Debian's packages where
+# this is root's machine, the rest built or installed into the user's cache folder.
+peers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then ./test/peers/debian; fi
+	VAULTMESH_FETCH_PEERS=1 $(GO) test -count=1 -timeout 40m -v -run TestPeers ./test/peers
 
 # The race detector needs a C compiler.
 race:

@@ -39,7 +39,7 @@ func ethereumCommand(t *testing.T, args ...string) (string, error) {
 
 // The whole preparation on a real node: a key, money for it, the contract, and what an auditor pins.
 func TestAnchorEthereum(t *testing.T) {
-	bin := filepath.Join(peers.NPM(t, "@foundry-rs/anvil-linux-amd64@1.7.1"), "node_modules", "@foundry-rs", "anvil-linux-amd64", "bin", "anvil")
+	bin := peers.Anvil(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", peers.Port(t))
 	rpc := func(ctx context.Context, method, params string) (json.RawMessage, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":`+params+`}`))

@@ -352,6 +352,30 @@ func TestBudget(t *testing.T) {
 	_ = ids
 }
 
+// A day's budget that is too small for a higher fee does not keep a sent transaction from being found in its block.
+func TestBudgetOfAHigherFee(t *testing.T) {
+	c := newChain("bitcoin")
+	c.budget = big.NewInt(150)
+	w := newWorld(t, Options{}, Plan{Target: c})
+	w.grow(1)
+	id := w.ask()[0].ID
+	w.tick(poll)
+	w.want(id, Submitted)
+	c.twist = func(j Job) Job {
+		if j.State == Submitted {
+			j.Fee = "200"
+		}
+		return j
+	}
+	w.tick(poll)
+	if j := w.want(id, Submitted); j.Fee != "100" || !strings.Contains(j.Detail, "150") {
+		t.Fatalf("%+v", j)
+	}
+	c.mine(1)
+	w.tick(time.Hour) // at most: not tomorrow
+	w.want(id, Confirmed)
+}
+
 // A target that costs money has one transaction under way at a time.
 func TestOneUnderWay(t *testing.T) {
 	c := newChain("bitcoin")

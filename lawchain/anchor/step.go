@@ -174,7 +174,7 @@ func (e *Engine) stumble(ctx context.Context, l *lane, x *record, err error) (*r
 	}
 	y.NotBefore = e.o.Now().Add(e.backoff(l, y.Attempts))
 	var spent *overdrawn
-	if errors.As(err, &spent) {
+	if errors.As(err, &spent) && x.State == Queued { // what was sent is looked for all the same
 		y.NotBefore = spent.until
 	}
 	y.due = y.NotBefore

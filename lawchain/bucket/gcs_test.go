@@ -14,7 +14,7 @@ import (
 // The contract over Google's own client, against an emulator of the JSON API. Object retention is not emulated: that
 // part has not met a real service.
 func TestContractGCS(t *testing.T) {
-	bin := peers.Go(t, "github.com/fsouza/fake-gcs-server", "v1.52.3")
+	bin := peers.FakeGCS(t)
 	port := peers.Port(t)
 	host := fmt.Sprintf("127.0.0.1:%d", port)
 	peers.Start(t, exec.Command(bin, "-scheme", "http", "-host", "127.0.0.1", "-port", fmt.Sprint(port), "-public-host", host, "-backend", "memory"), peers.Dial(host))

@@ -23,10 +23,7 @@ import (
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
-// official is the language's own parser: that of its .NET library, compiled to WebAssembly, on Node.
-const official = "@digicatapult/dtdl-parser@1.1.83"
-
-// oracle is a running official parser.
+// oracle is a running official parser: that of the language's .NET library, compiled to WebAssembly, on Node.
 type oracle struct {
 	in  *json.Encoder
 	out *bufio.Scanner
@@ -46,7 +43,7 @@ type opinion struct {
 
 func startOracle(t testing.TB) *oracle {
 	t.Helper()
-	folder := peers.NPM(t, official)
+	folder := peers.DTDLParser(t)
 	script, err := filepath.Abs("oracle.mjs")
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func SmallDisk(t testing.TB, dir string, size int) []string {
 
 func versity(t testing.TB, root string, wrap ...string) *S3 {
 	t.Helper()
-	bin := GoCmd(t, "github.com/versity/versitygw", "v1.8.0", "./cmd/versitygw")
+	bin := goBinary(t, versitygw, versitygwVersion, "./cmd/versitygw")
 	addr := fmt.Sprintf("127.0.0.1:%d", Port(t))
 	versions := filepath.Join(t.TempDir(), "versions")
 	if err := os.MkdirAll(versions, 0o700); err != nil {

@@ -110,7 +110,7 @@ func TestForeignTools(t *testing.T) {
 			says: "block ", count: 2, files: []string{first + "/checkpoint.body", first + "/bitcoin.ots", first + "/bitcoin.json"}},
 		"Ethereum by EthereumJS": {number: "7", tool: func(t *testing.T) (string, []string) {
 			node, _ := onPath("node")(t)
-			return node, []string{"MODULES=" + filepath.Join(peers.NPM(t, "@ethereumjs/mpt@10.1.3"), "node_modules")}
+			return node, []string{"MODULES=" + filepath.Join(peers.EthereumMPT(t), "node_modules")}
 		}, edit: strings.NewReplacer("anchors/N", first, "checkpoint.body", first+"/checkpoint.body"), says: "in block 0x", count: 1, files: []string{first + "/checkpoint.body", first + "/ethereum.json"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,8 +23,6 @@ import (
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
-const btcdVersion = "v0.26.2"
-
 // btcd is one node on a regression-test network of its own, and a miner whose key is known.
 type btcd struct {
 	*testing.T
@@ -40,7 +38,7 @@ type btcd struct {
 // startBTCD starts a node that is connected to no other.
 func startBTCD(t *testing.T) *btcd {
 	t.Helper()
-	bin := peers.Go(t, "github.com/btcsuite/btcd", btcdVersion)
+	bin := peers.Btcd(t)
 	b := &btcd{T: t, dir: t.TempDir()}
 	b.creds = b.write("rpc", "anchor:secret-of-the-node\n", 0o600)
 	text, payee, err := GenerateKey(spv.Regtest, rand.Reader)

@@ -97,7 +97,7 @@ func independent(t *testing.T, proof []byte, digest vaultmesh.Digest, contract e
 // ethereumJS runs the script over claims.
 func ethereumJS(t *testing.T, claims []claim) []string {
 	t.Helper()
-	modules := filepath.Join(peers.NPM(t, "@ethereumjs/mpt@10.1.3"), "node_modules")
+	modules := filepath.Join(peers.EthereumMPT(t), "node_modules")
 	dir := t.TempDir()
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)

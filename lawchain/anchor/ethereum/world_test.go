@@ -100,7 +100,7 @@ func serve(t testing.TB, cmd *exec.Cmd, port int) *chain {
 // anvil starts foundry's node. Blocks are made when a transaction comes, unless args say otherwise.
 func anvil(t testing.TB, args ...string) *chain {
 	t.Helper()
-	bin := filepath.Join(peers.NPM(t, "@foundry-rs/anvil-linux-amd64@1.7.1"), "node_modules", "@foundry-rs", "anvil-linux-amd64", "bin", "anvil")
+	bin := peers.Anvil(t)
 	port := peers.Port(t)
 	return serve(t, exec.Command(bin, append([]string{"--host", "127.0.0.1", "--port", fmt.Sprint(port), "--chain-id", "31337", "--mnemonic", "test test test test test test test test test test test junk"}, args...)...), port)
 }
@@ -108,7 +108,7 @@ func anvil(t testing.TB, args ...string) *chain {
 // ganache starts another one, in JavaScript.
 func ganache(t testing.TB) *chain {
 	t.Helper()
-	dir := peers.NPM(t, "ganache@7.9.2")
+	dir := peers.Ganache(t)
 	port := peers.Port(t)
 	return serve(t, exec.Command("node", filepath.Join(dir, "node_modules", "ganache", "dist", "node", "cli.js"), "--server.host", "127.0.0.1", "--server.port", fmt.Sprint(port),
 		"--chain.chainId", "31337", "--wallet.mnemonic", "test test test test test test test test test test test junk"), port)

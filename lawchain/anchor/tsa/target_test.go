@@ -190,7 +190,7 @@ func verifiedByOpenSSL(b bench, j anchor.Job, body []byte) {
 // Sigstore's timestamp-server stamps our checkpoint; openssl verifies our anchor, and our verifier what openssl asked it for.
 func TestSigstoreAuthority(t *testing.T) {
 	b := newBench(t)
-	bin := peers.GoCmd(t, "github.com/sigstore/timestamp-authority/v2", "v2.1.3", "./cmd/timestamp-server")
+	bin := peers.TimestampServer(t)
 	a := newAuthority(t) // lends its certificates
 	text, err := a.PEM()
 	if err != nil {
