@@ -106,7 +106,7 @@ func secretFile(t *testing.T, name, text string) string {
 // regtest starts btcd and returns the section of the configuration for it, whose key owns what was mined.
 func regtest(t *testing.T) (rpc, BitcoinConfig) {
 	t.Helper()
-	bin := foreign.Go(t, "github.com/btcsuite/btcd", "v0.26.2")
+	bin := foreign.Btcd(t)
 	key, payee, err := bitcoin.GenerateKey(spv.Regtest, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func regtest(t *testing.T) (rpc, BitcoinConfig) {
 // devChain starts anvil with our contract on it and returns the section of the configuration for it.
 func devChain(t *testing.T) (rpc, EthereumConfig) {
 	t.Helper()
-	bin := filepath.Join(foreign.NPM(t, "@foundry-rs/anvil-linux-amd64@1.7.1"), "node_modules", "@foundry-rs", "anvil-linux-amd64", "bin", "anvil")
+	bin := foreign.Anvil(t)
 	port := foreign.Port(t)
 	node := rpc{T: t, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	foreign.Start(t, exec.Command(bin, "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--chain-id", "31337"), func(ctx context.Context) error {
