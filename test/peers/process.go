@@ -2,10 +2,12 @@ package peers
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -111,8 +113,30 @@ func (p *Process) Stop() {
 	}
 }
 
-// Pause and Resume make the program slow beyond all bounds, and cure it.
-func (p *Process) Pause() { p.signal(syscall.SIGSTOP)() }
+// Pause makes the program slow beyond all bounds; it stands still when Pause returns.
+func (p *Process) Pause() {
+	p.signal(syscall.SIGSTOP)()
+	for range 1000 {
+		if stopped(p.Cmd.Process.Pid) {
+			return
+		}
+		time.Sleep(time.Millisecond) // the kernel tells nobody but the parent's wait, which is taken
+	}
+}
+
+// stopped reports whether every thread of the process stands still.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		// The state follows the name, which is in parentheses (proc(5)).
+		stat, err := os.ReadFile(path)
+		_, state, _ := strings.Cut(string(stat), ") ")
+		if err == nil && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume undoes Pause.
 func (p *Process) Resume() { p.signal(syscall.SIGCONT)() }
