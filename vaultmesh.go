@@ -31,6 +31,9 @@ type (
 // LogIndex is the position of a receipt in the domain's log, from 0.
 type LogIndex uint64
 
+// Version is that of this source, of every program that is built from it.
+const Version = "0.1.0-dev"
+
 // MaxID is the longest identifier, in bytes.
 const MaxID = 128
 

@@ -374,6 +374,10 @@ func (w *world) wait(id vaultmesh.CommandID, want control.State) control.Command
 // history returns the kinds of the command's receipts in order and checks their chain.
 func (w *world) history(id vaultmesh.CommandID) []string {
 	w.t.Helper()
+	// Commands are shown once their receipts are applied; the log shows those that are durable.
+	if err := w.j.Settle(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
 	indexes, err := w.l.Subject(receipt.CommandSubject(id), 0, 100)
 	if err != nil {
 		w.t.Fatal(err)

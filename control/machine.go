@@ -52,8 +52,8 @@ type Result struct {
 
 // Apply applies one entry inside a journal operation. An error means that nothing was changed.
 func (m *Machine) Apply(tx journal.Tx, e Entry) (Result, error) {
-	if e.Private != nil {
-		if err := private.Put(tx, *e.Private); err != nil {
+	if e.Propose == nil { // whose text may be there already, if the proposal is repeated
+		if err := keepText(tx, e); err != nil {
 			return Result{}, err
 		}
 	}
@@ -80,6 +80,14 @@ func (m *Machine) Apply(tx journal.Tx, e Entry) (Result, error) {
 	return Result{}, vaultmesh.Errorf(vaultmesh.Invalid, "control.apply", "", "the entry is empty")
 }
 
+// keepText keeps the text of an entry, if it has one.
+func keepText(tx journal.Tx, e Entry) error {
+	if e.Private == nil {
+		return nil
+	}
+	return private.Put(tx, *e.Private)
+}
+
 func (m *Machine) propose(tx journal.Tx, e Entry, p *ProposeEntry) (Result, error) {
 	earlier, ok, err := tx.Get(keyIdempotency(e.Actor, p.IdempotencyKey))
 	if err != nil {
@@ -95,6 +103,9 @@ func (m *Machine) propose(tx journal.Tx, e Entry, p *ProposeEntry) (Result, erro
 				WithFix("use a new idempotency key for a new command")
 		}
 		return Result{Command: c.Command, record: c, Replayed: true, Receipt: c.Last}, nil
+	}
+	if err := keepText(tx, e); err != nil {
+		return Result{}, err
 	}
 	c := &record{
 		Command: Command{ID: p.ID, Twin: p.Twin, Name: p.Command, Args: p.Args, Principal: e.Actor, Capability: p.Capability, IdempotencyKey: p.IdempotencyKey,

@@ -3,6 +3,7 @@ package control_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -142,6 +143,117 @@ func TestReasonsCanBeErased(t *testing.T) {
 	}
 	if len(secrets) != 2 {
 		t.Errorf("%d keys are left", len(secrets))
+	}
+}
+
+// Whoever was given the words of another, with their salt, cannot make them their own: their author's erasure reaches them,
+// that of somebody else does not. The repetition of a request stays one.
+func TestNobodyTakesOverTheWordsOfAnother(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	admin := w.caller("boss", capability.Grant{Actions: []capability.Verb{capability.Admin, capability.Halt, capability.Read}, Twins: []string{"*"}})
+	reject := func(by, key, why string) (control.Command, receipt.Opening) {
+		t.Helper()
+		c := w.mustPropose("shut", `{}`, key, control.AwaitingApproval)
+		if _, err := w.s.Reject(ctx, w.operator(by), c.ID, why); err != nil {
+			t.Fatal(err)
+		}
+		all := w.receipts()
+		refs := receipt.PrivateIn(all[len(all)-1].Body)
+		if len(refs) != 1 {
+			t.Fatalf("%d references", len(refs))
+		}
+		o, err := w.s.Opening(refs[0]) // as a bundle with disclose=true shows it
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, o
+	}
+	propose := func(key string, o receipt.Opening) (control.Command, error) {
+		return w.s.Propose(ctx, w.agent(), control.Proposal{Twin: "valve-1", Command: "shut", IdempotencyKey: key, Reason: receipt.PrivateRef(o.Commitment()), Opening: &o})
+	}
+	words := func(c control.Command) string {
+		t.Helper()
+		got, err := w.s.Command(ctx, admin, c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Reason
+	}
+	adas, oa := reject("ada", "k1", "Quentin Zaphod is ill")
+	graces, og := reject("grace", "k2", "the words of grace")
+
+	before := len(w.receipts())
+	for _, o := range []receipt.Opening{oa, og} {
+		_, err := propose("mine-"+o.Text[:3], o)
+		var e *vaultmesh.Error
+		if vaultmesh.KindOf(err) != vaultmesh.Conflict || !errors.As(err, &e) || !strings.Contains(e.Fix, "salt") {
+			t.Errorf("the words of another: %v", err)
+		}
+	}
+	if n := len(w.receipts()); n != before {
+		t.Errorf("refused, and recorded by %d receipts", n-before)
+	}
+	own := receipt.Opening{Text: "my own", Salt: [32]byte{1}}
+	first, err := propose("own", own)
+	if err != nil || first.History[0].Reason != own.Text {
+		t.Fatalf("%+v %v", first.History, err)
+	}
+	if again, err := propose("own", own); err != nil || !again.Replayed || again.ID != first.ID {
+		t.Errorf("repeated: %+v %v", again, err)
+	}
+	if _, err := propose("another", own); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+		t.Errorf("one's own words with the salt of before: %v", err)
+	}
+
+	if _, err := w.s.Erase(ctx, admin, w.agent().Principal, "asked"); err != nil {
+		t.Fatal(err)
+	}
+	if got := words(graces); got != og.Text {
+		t.Errorf("the words of grace after an erasure of the agent: %q", got)
+	}
+	if _, err := w.s.Erase(ctx, admin, "operator:ada", "asked by letter"); err != nil {
+		t.Fatal(err)
+	}
+	if got := words(adas); got != "(erased)" {
+		t.Errorf("the words of ada after the erasure of ada: %q", got)
+	}
+	if _, err := w.s.Opening(oa.Commitment()); vaultmesh.KindOf(err) != vaultmesh.Expired {
+		t.Errorf("disclosed: %v", err)
+	}
+	if _, err := propose("erased", oa); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+		t.Errorf("erased words: %v", err)
+	}
+}
+
+// Of requests that are repeated while the first is on its way, one is done and all others are told of it.
+func TestPrivateProposalsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	o := receipt.Opening{Text: "because", Salt: [32]byte{9}}
+	type answer struct {
+		c   control.Command
+		err error
+	}
+	answers := make(chan answer)
+	const many = 8
+	for range many {
+		go func() {
+			c, err := w.s.Propose(context.Background(), w.agent(), control.Proposal{Twin: "valve-1", Command: "shut", IdempotencyKey: "k", Reason: receipt.PrivateRef(o.Commitment()), Opening: &o})
+			answers <- answer{c, err}
+		}()
+	}
+	done := map[bool]int{}
+	ids := map[vaultmesh.CommandID]bool{}
+	for range many {
+		a := <-answers
+		if a.err != nil {
+			t.Error(a.err)
+		}
+		done[a.c.Replayed]++
+		ids[a.c.ID] = true
+	}
+	if done[false] != 1 || len(ids) != 1 {
+		t.Errorf("%v, %d commands", done, len(ids))
 	}
 }
 

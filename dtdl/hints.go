@@ -44,6 +44,35 @@ func (p *parser) schemaHint(s *scope, word string) string {
 	return ""
 }
 
+// memberHint says what a word may mean where one of the values of an enum of the language is wanted, for example a unit
+// of temperature: the nearest one, or else some of those that there are.
+func (p *parser) memberHint(prop *supplementalProperty, word string) string {
+	if len(p.errs.List) >= MaxErrors || prop.childOf == "" {
+		return ""
+	}
+	family := standardOf(prop.childOf)
+	if family == nil || len(family.parts) == 0 {
+		return ""
+	}
+	if name := nearest(word, func(yield func(string)) {
+		for _, id := range family.parts {
+			yield(termOf(id))
+		}
+	}); name != "" {
+		return "write " + strconv.Quote(name)
+	}
+	const some = 6
+	var names []string
+	for _, id := range family.parts[:min(some, len(family.parts))] {
+		names = append(names, termOf(id))
+	}
+	more := ""
+	if len(family.parts) > some {
+		more = " and " + strconv.Itoa(len(family.parts)-some) + " more"
+	}
+	return "there are " + strings.Join(names, ", ") + more
+}
+
 func isSchemaTerm(c *contextTable, name string) bool {
 	id, ok := c.lookup(name)
 	if !ok {

@@ -259,7 +259,7 @@ func (p *parser) addedElements(s *scope, e *elem, prop *supplementalProperty, m 
 		case '"':
 			id, ok := s.id(v.text)
 			if !ok {
-				p.report("badDtmiOrTerm", p.keyAt(m), p.at(v), Error{Element: e.id, Property: name, Value: v.text, Restriction: strconv.Itoa(int(s.version))})
+				p.report("badDtmiOrTerm", p.keyAt(m), p.at(v), Error{Element: e.id, Property: name, Value: v.text, Restriction: strconv.Itoa(int(s.version)), Hint: p.memberHint(prop, v.text)})
 				continue
 			}
 			n++

@@ -44,6 +44,7 @@ func TestProfile(t *testing.T) {
 		{grid.ModelLine, grid.SetTap, false},
 		{grid.ModelGenerator, grid.SetVoltage, true},
 		{grid.ModelShunt, grid.Connect, true},
+		{grid.ModelCapacitors, grid.Connect, true},
 		{grid.ModelLoad, grid.Connect, false},
 		{grid.ModelGrid, grid.InjectFault, false},
 		{"dtmi:org:example:Account;1", grid.Connect, false},

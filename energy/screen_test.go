@@ -134,6 +134,9 @@ func TestScreenIsBoundedAndSorted(t *testing.T) {
 	if len(full.New) <= 5 || !slices.Equal(full.New[:5], got.New) {
 		t.Fatalf("the bounded list is not the head of the full one (%d)", len(full.New))
 	}
+	if got.NewTotal != len(full.New) || full.NewTotal != len(full.New) {
+		t.Fatalf("%d and %d are said to be new, there are %d", got.NewTotal, full.NewTotal, len(full.New))
+	}
 	for i, n := range full.New {
 		if n.Warning {
 			t.Fatalf("violation %d is a warning", i)

@@ -216,6 +216,7 @@ func conclude(v *whatif.Verdict, fresh, present []whatif.Violation, o Options) {
 		}
 		breaches = append(breaches, n)
 	}
+	v.NewTotal = len(breaches)
 	v.New, v.Warnings, v.Present = worstFirst(breaches, o.MaxNew), worstFirst(warnings, o.MaxNew), worstFirst(present, o.MaxPresent)
 	switch total := len(breaches); {
 	case total == 0 && v.Query.N1:
@@ -318,7 +319,8 @@ var modelKinds = []struct {
 	kind  grid.ElementKind
 }{
 	{grid.ModelBus, grid.KindBus}, {grid.ModelTransformer, grid.KindBranch}, {grid.ModelLine, grid.KindBranch},
-	{grid.ModelGenerator, grid.KindGen}, {grid.ModelLoad, grid.KindLoad}, {grid.ModelShunt, grid.KindShunt},
+	{grid.ModelGenerator, grid.KindGen}, {grid.ModelLoad, grid.KindLoad}, {grid.ModelCapacitors, grid.KindShunt},
+	{grid.ModelShunt, grid.KindShunt},
 	{grid.ModelGrid, grid.KindGrid},
 }
 

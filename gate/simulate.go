@@ -83,7 +83,7 @@ func judge(v whatif.Verdict) []Reason {
 		no := []Reason{{Code: "what_if.unsafe", Text: fmt.Sprintf("%.500s", v.Reason), Fix: "choose another command or smaller steps, and simulate first"}}
 		for i, n := range v.New {
 			if i == maxShown {
-				no = append(no, Reason{Code: "what_if.more", Text: fmt.Sprintf("%d more limits do not hold", len(v.New)-maxShown)})
+				no = append(no, Reason{Code: "what_if.more", Text: fmt.Sprintf("%d more limits do not hold", max(v.NewTotal, len(v.New))-maxShown)})
 				break
 			}
 			text := fmt.Sprintf("%s of %.128s would be %g %s, the limit is %g", n.Limit, n.Element, n.Value, n.Unit, n.Bound)

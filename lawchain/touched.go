@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/proof/state"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -22,12 +23,6 @@ type touched struct {
 	solid    uint64            // guarded by mu: one above the latest receipt that is a reason for a new root
 }
 
-// InStateTree reports whether the head of a subject's chain is in the state tree: that of every subject but commands,
-// which end, and telemetry, which never stands still.
-func InStateTree(subject string) bool {
-	return !strings.HasPrefix(subject, "command/") && !strings.HasPrefix(subject, "telemetry/")
-}
-
 // reason reports whether a receipt of this kind is a reason for a new root by itself. Roots and anchors are not: each
 // would cause the other, for ever.
 func reason(kind string) bool {
@@ -40,7 +35,7 @@ func (t *touched) note(index uint64, kind, subject string) {
 	if reason(kind) {
 		t.solid = index + 1
 	}
-	if !InStateTree(subject) {
+	if !state.InStateTree(subject) {
 		return
 	}
 	if t.subjects == nil {

@@ -18,8 +18,10 @@ import (
 
 // Bounds of one bundle.
 const (
-	maxBundle      = 1000   // commands and other subjects
-	maxBundleRange = 20_000 // receipts of a range: each is two parts, and what supports them are others
+	maxBundle         = 100                  // commands, other subjects and keys of the state
+	maxBundleSubjects = 16                   // subjects, each of which may have a long history
+	maxBundleRange    = 20_000               // receipts of a range: each is two parts, and what supports them are others
+	maxBundleReceipts = receipt.MaxParts / 2 // in all
 )
 
 // Bundle collects everything that proves what is asked for: receipts with inclusion proofs to one checkpoint, that
@@ -27,9 +29,17 @@ const (
 // telemetry that was observed, and proofs of state.
 func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, error) {
 	const op = "bundle"
-	if n := len(q.Commands) + len(q.Subjects); n > maxBundle {
-		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "%d commands and subjects, at most %d", n, maxBundle).WithFix("ask for several bundles")
+	if n := len(q.Commands) + len(q.Subjects) + len(q.State); n > maxBundle {
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "%d commands, subjects and keys of the state, at most %d", n, maxBundle).WithFix("ask for several bundles")
 	}
+	if n := len(q.Subjects); n > maxBundleSubjects {
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "%d subjects, at most %d", n, maxBundleSubjects).WithFix("ask for several bundles")
+	}
+	leave, err := e.n.builds.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	cp := e.n.log.Checkpoint()
 	if cp == nil {
 		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log is empty")
@@ -37,7 +47,10 @@ func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, er
 	if q.Head > cp.Size {
 		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "head", "the log has size %d, you know it at size %d", cp.Size, q.Head).WithFix("if you are sure, the log was cut short: keep what you have, and ask its operator")
 	}
-	b := &collection{n: e.n, ctx: ctx, receipts: map[vaultmesh.LogIndex][]byte{}, subjects: map[string]bool{}, proved: map[string]bool{}, names: map[string]bool{}, scope: receipt.Scope{Commands: q.Commands}, disclose: q.Disclose}
+	b := &collection{n: e.n, ctx: ctx, receipts: map[vaultmesh.LogIndex][]byte{}, subjects: map[string]bool{}, proved: map[string]bool{}, names: map[string]bool{}, scope: receipt.Scope{Commands: q.Commands}}
+	if q.Disclose {
+		b.readable = q.Readable
+	}
 	for _, id := range q.Commands {
 		if err := b.command(id); err != nil {
 			return nil, err
@@ -61,7 +74,22 @@ func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, er
 			return nil, err
 		}
 	}
+	if err := b.keysHistory(); err != nil {
+		return nil, err
+	}
 	return b.seal(q.Head)
+}
+
+// keysHistory proves where keys changed that the bundle holds all that the log says about them: an auditor who pins several
+// keys needs to know that none of them was retired.
+func (b *collection) keysHistory() error {
+	subject := receipt.KeySubject(b.n.cfg.Domain)
+	indexes, err := b.n.log.Subject(subject, 0, 1)
+	if err != nil || len(indexes) == 0 {
+		return err
+	}
+	_, err = b.state(state.SubjectKey(subject))
+	return err
 }
 
 // collection gathers the parts of one bundle.
@@ -76,15 +104,25 @@ type collection struct {
 	parts    []receipt.Part
 	names    map[string]bool // of parts
 	last     vaultmesh.LogIndex
-	disclose bool // add the private texts behind the receipts
+	bytes    int                       // of the receipts
+	readable func(subject string) bool // whether to add the private texts behind the receipts of a subject; nil: never
 }
 
 func (b *collection) receipt(i vaultmesh.LogIndex) (receipt.Receipt, error) {
 	raw, have := b.receipts[i]
 	if !have {
+		if err := b.ctx.Err(); err != nil {
+			return receipt.Receipt{}, err
+		}
+		if len(b.receipts) == maxBundleReceipts {
+			return receipt.Receipt{}, tooLong("", maxBundleReceipts+1)
+		}
 		var err error
 		if raw, err = b.n.log.Receipt(i); err != nil {
 			return receipt.Receipt{}, err
+		}
+		if b.bytes += len(raw); b.bytes > receipt.MaxBundle {
+			return receipt.Receipt{}, tooHeavy()
 		}
 		b.receipts[i] = raw
 		b.last = max(b.last, i)
@@ -92,15 +130,29 @@ func (b *collection) receipt(i vaultmesh.LogIndex) (receipt.Receipt, error) {
 	return receipt.Open(raw)
 }
 
-// subject adds the whole history of a subject, which may be none, and what it rests on.
+// tooLong says that at least n receipts do not fit.
+func tooLong(subject string, n int) error {
+	return vaultmesh.Errorf(vaultmesh.TooLarge, "bundle", subject, "%d receipts or more, at most %d in one bundle", n, maxBundleReceipts).
+		WithFix("ask for ranges of the log, by index or by time: they may cut a history, each has at most %d receipts", maxBundleRange)
+}
+
+func tooHeavy() error {
+	return vaultmesh.Errorf(vaultmesh.TooLarge, "bundle", "", "the receipts and their proofs are more than the %d bytes of a bundle", receipt.MaxBundle).WithFix("ask for fewer commands, or shorter ranges, at a time")
+}
+
+// subject adds the whole history of a subject, which may be none, and what it rests on. It counts before it reads.
 func (b *collection) subject(subject string) error {
 	if b.subjects[subject] {
 		return nil
 	}
 	b.subjects[subject] = true
-	indexes, err := b.n.log.Subject(subject, 0, receipt.MaxParts)
+	room := maxBundleReceipts - len(b.receipts)
+	indexes, err := b.n.log.Subject(subject, 0, room+1)
 	if err != nil {
 		return err
+	}
+	if len(indexes) > room {
+		return tooLong(subject, len(b.receipts)+len(indexes))
 	}
 	for _, i := range indexes {
 		r, err := b.receipt(i)
@@ -146,12 +198,15 @@ func (b *collection) wholeSubject(subject string) error {
 	if err := b.subject(subject); err != nil {
 		return err
 	}
-	proved, err := b.state(state.SubjectKey(subject))
-	if err != nil {
-		return err
+	proved := false
+	if state.InStateTree(subject) {
+		var err error
+		if proved, err = b.state(state.SubjectKey(subject)); err != nil {
+			return err
+		}
 	}
 	if indexes, err := b.n.log.Subject(subject, 0, 1); err != nil || len(indexes) == 0 && !proved {
-		return errors.Join(err, vaultmesh.Errorf(vaultmesh.NotFound, "bundle", subject, "the log has no receipt of it").WithFix("list what there is with `vaultmesh search`"))
+		return errors.Join(err, vaultmesh.Errorf(vaultmesh.NotFound, "bundle", subject, "the log has no receipt of it").WithFix("list what there is with `vaultmesh receipts`"))
 	}
 	b.scope.Subjects = append(b.scope.Subjects, subject)
 	return nil
@@ -305,8 +360,8 @@ func (b *collection) life(first, last receipt.Receipt) error {
 	return b.revocations(first)
 }
 
-// bounds finds the range of a time: from the last receipt before it to the first one after it, so that the bundle shows
-// that nothing is missing at its ends. Receipts claim times that run forward but for moments, which a search by halves
+// bounds finds the range of a time: from the last receipt more than a minute before it to the first one a minute after it,
+// so that the bundle shows that nothing is missing at its ends, though times may run back so far. Receipts claim times that run forward but for moments, which a search by halves
 // is made safe against by looking a little further.
 func (b *collection) bounds(r receipt.Range, size uint64) (receipt.Range, error) {
 	const around = 64
@@ -331,9 +386,10 @@ func (b *collection) bounds(r receipt.Range, size uint64) (receipt.Range, error)
 		}
 		return i
 	}
-	first, last := find(r.From.UnixMicro()), find(r.Until.UnixMicro())
+	until := r.Until.Add(receipt.ClockSlack).UnixMicro()
+	first, last := find(r.From.Add(-receipt.ClockSlack).UnixMicro()), find(until)
 	for k := last; k < int(size) && k < last+around; k++ { // a late receipt of the time
-		if at(k) < r.Until.UnixMicro() {
+		if at(k) < until {
 			last = k + 1
 		}
 	}
@@ -407,12 +463,20 @@ func (b *collection) seal(head uint64) ([]byte, error) {
 			size, note = h.Size, h.Note
 		}
 	}
+	held := 0
 	for i, raw := range b.receipts {
+		if err := b.ctx.Err(); err != nil {
+			return nil, err
+		}
 		path, err := digests(b.n.log.Inclusion(i, size))
 		if err != nil {
 			return nil, err
 		}
-		b.parts = append(b.parts, receipt.ReceiptPart(i, raw), receipt.InclusionPart(i, path, note))
+		proved := receipt.InclusionPart(i, path, note)
+		if held += len(raw) + len(proved.Data); held > receipt.MaxBundle {
+			return nil, tooHeavy()
+		}
+		b.parts = append(b.parts, receipt.ReceiptPart(i, raw), proved)
 	}
 	if err := b.inputs(); err != nil {
 		return nil, err
@@ -439,6 +503,9 @@ func (b *collection) seal(head uint64) ([]byte, error) {
 		if err := b.consistency(head, size); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.ctx.Err(); err != nil {
+		return nil, err
 	}
 	return receipt.EncodeBundle(b.n.cfg.Domain, b.parts, signer(b.n.keys.receipts))
 }

@@ -97,6 +97,24 @@ func TestBundles(t *testing.T) {
 	if r := (receipt.Demand{Head: early.Note}).Verify(old, trust); !r.OK || r.Known == "" {
 		t.Errorf("a head of before: %+v", r.Failed())
 	}
+	// Telemetry is not in the state tree: what there is can be shown, and that it is all cannot.
+	stream := receipt.TelemetrySubject(n.cfg.Domain)
+	had, err := n.log.Subject(stream, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some, err := op.BundleOf(ctx, httpapi.BundleQuery{Scope: receipt.Scope{Subjects: []string{stream}}})
+	switch {
+	case err == nil:
+		if r := receipt.Verify(some, trust); !r.OK || len(r.Complete) != 0 {
+			t.Errorf("telemetry: %d complete, %+v", len(r.Complete), r.Failed())
+		}
+		if r := (receipt.Demand{Complete: true, Size: known.Size, Root: known.Root}).Verify(some, trust); r.OK {
+			t.Error("telemetry is said to be complete")
+		}
+	case len(had) > 0 || vaultmesh.KindOf(err) != vaultmesh.NotFound:
+		t.Error(err)
+	}
 	for name, q := range map[string]httpapi.BundleQuery{
 		"a command that is not":       {Scope: receipt.Scope{Commands: []vaultmesh.CommandID{"none"}}},
 		"a range beyond the log":      {Scope: receipt.Scope{Ranges: []receipt.Range{{First: 0, Last: 1 << 30}}}},

@@ -142,6 +142,27 @@ const maxConfig = 1 << 20
 // LoadConfig reads a file over the defaults of its profile, then the environment. Every problem is an error that names
 // the key. An empty path means defaults and environment only.
 func LoadConfig(path, profile string, environ []string) (Config, error) {
+	c, err := readConfig(path, profile, environ)
+	if err != nil {
+		return c, err
+	}
+	return c, c.Check()
+}
+
+// LoadOffline is LoadConfig for work on the data folder of a node that does not run, with data as the folder if it is not
+// empty: what only a node that serves needs, such as certificates, may be missing.
+func LoadOffline(path, profile, data string, environ []string) (Config, error) {
+	c, err := readConfig(path, profile, environ)
+	if err != nil {
+		return c, err
+	}
+	if data != "" {
+		c.Data = data
+	}
+	return c, c.checkOffline()
+}
+
+func readConfig(path, profile string, environ []string) (Config, error) {
 	const op = "config"
 	var raw []byte
 	if path != "" {
@@ -181,7 +202,7 @@ func LoadConfig(path, profile string, environ []string) (Config, error) {
 	if err := fromEnvironment(&c, environ); err != nil {
 		return Config{}, err
 	}
-	return c, c.Check()
+	return c, nil
 }
 
 // reserved are variables that are not configuration.
@@ -257,26 +278,57 @@ func setField(f reflect.Value, value string) error {
 	return nil
 }
 
-// Check reports the first thing that is wrong.
+// Check reports the first thing that is wrong, and of the keys that the prod profile needs all that are missing.
 func (c *Config) Check() error {
-	bad := func(key, format string, args ...any) *vaultmesh.Error {
-		return vaultmesh.Errorf(vaultmesh.Invalid, "config", key, format, args...)
+	if err := c.checkOffline(); err != nil {
+		return err
 	}
+	if c.Profile == "dev" {
+		for _, x := range [][2]string{{"http.listen", c.HTTP.Listen}, {"mqtt.listen", c.MQTT.Listen}} {
+			if key, addr := x[0], x[1]; !isLoopback(addr) {
+				return badConfig(key, "%q is not a loopback address, and the dev profile trusts this machine", addr).WithFix("use 127.0.0.1, or the prod profile with certificates of your own")
+			}
+		}
+		return nil
+	}
+	var missing []string
+	for _, x := range [][2]string{{"http.certificate", c.HTTP.Certificate}, {"http.key", c.HTTP.Key}, {"mqtt.certificate", c.MQTT.Certificate}, {"mqtt.key", c.MQTT.Key},
+		{"mqtt.client_ca", c.MQTT.ClientCA}, {"gate.operators", c.Gate.Operators}} {
+		if x[1] == "" {
+			missing = append(missing, x[0])
+		}
+	}
+	if len(missing) > 0 {
+		return badConfig(strings.Join(missing, ", "), "the prod profile needs it").WithFix("name a file for each (docs/production.md makes them), or use the dev profile on your own machine")
+	}
+	return nil
+}
+
+func badConfig(key, format string, args ...any) *vaultmesh.Error {
+	return vaultmesh.Errorf(vaultmesh.Invalid, "config", key, format, args...)
+}
+
+// checkOffline is Check without what only a node that serves needs.
+func (c *Config) checkOffline() error {
+	bad := badConfig
 	if c.Profile != "dev" && c.Profile != "prod" {
 		return bad("profile", "%q", c.Profile).WithFix("use dev or prod")
 	}
-	for key, id := range map[string]string{"domain": string(c.Domain), "name": c.Name} {
-		if err := vaultmesh.CheckID(key, id); err != nil {
-			return vaultmesh.Wrap(err, "config", key)
+	for _, x := range [][2]string{{"domain", string(c.Domain)}, {"name", c.Name}} {
+		if err := vaultmesh.CheckID(x[0], x[1]); err != nil {
+			return vaultmesh.Wrap(err, "config", x[0])
 		}
 	}
 	if c.Data == "" {
 		return bad("data", "it is empty").WithFix("name the folder that keeps everything durable")
 	}
-	for key, d := range map[string]time.Duration{"timestamps.interval": c.Timestamps.Interval, "grid.max_age": c.Grid.MaxAge, "commands.ttl": c.Commands.TTL,
-		"commands.answer_within": c.Commands.AnswerWithin, "commands.align_within": c.Commands.AlignWithin, "telemetry.max_drift": c.Telemetry.MaxDrift, "telemetry.history": c.Telemetry.History} {
-		if d <= 0 {
-			return bad(key, "%s", d).WithFix("want a positive duration such as 30s")
+	for _, x := range []struct {
+		key string
+		d   time.Duration
+	}{{"timestamps.interval", c.Timestamps.Interval}, {"grid.max_age", c.Grid.MaxAge}, {"commands.ttl", c.Commands.TTL}, {"commands.answer_within", c.Commands.AnswerWithin},
+		{"commands.align_within", c.Commands.AlignWithin}, {"telemetry.max_drift", c.Telemetry.MaxDrift}, {"telemetry.history", c.Telemetry.History}} {
+		if x.d <= 0 {
+			return bad(x.key, "%s", x.d).WithFix("want a positive duration such as 30s")
 		}
 	}
 	if err := errors.Join(c.State.check(), c.Keys.check(), c.Witness.check(), c.checkAnchors(), c.Log.check(), c.Archive.check()); err != nil {
@@ -288,27 +340,13 @@ func (c *Config) Check() error {
 	if c.Commands.MaxOpen <= 0 || c.MQTT.MaxDevices <= 0 {
 		return bad("commands.max_open, mqtt.max_devices", "want positive numbers")
 	}
-	for key, who := range map[string]string{"http.metrics": c.HTTP.Metrics, "http.log": c.HTTP.Log} {
-		if _, known := peers[who]; !known {
-			return bad(key, "%q", who).WithFix("use loopback, anyone or nobody")
+	for _, x := range [][2]string{{"http.metrics", c.HTTP.Metrics}, {"http.log", c.HTTP.Log}} {
+		if _, known := peers[x[1]]; !known {
+			return bad(x[0], "%q", x[1]).WithFix("use loopback, anyone or nobody")
 		}
 	}
 	if (c.Timestamps.URL == "") != (c.Timestamps.Roots == "") {
 		return bad("timestamps", "url and roots belong together").WithFix("pin the roots of the authority that answers at the URL")
-	}
-	if c.Profile == "dev" {
-		for key, addr := range map[string]string{"http.listen": c.HTTP.Listen, "mqtt.listen": c.MQTT.Listen} {
-			if !isLoopback(addr) {
-				return bad(key, "%q is not a loopback address, and the dev profile trusts this machine", addr).WithFix("use 127.0.0.1, or the prod profile with certificates of your own")
-			}
-		}
-		return nil
-	}
-	for key, v := range map[string]string{"http.certificate": c.HTTP.Certificate, "http.key": c.HTTP.Key, "mqtt.certificate": c.MQTT.Certificate, "mqtt.key": c.MQTT.Key,
-		"mqtt.client_ca": c.MQTT.ClientCA, "gate.operators": c.Gate.Operators} {
-		if v == "" {
-			return bad(key, "the prod profile needs it").WithFix("name a file, or use the dev profile on your own machine")
-		}
 	}
 	return nil
 }

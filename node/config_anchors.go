@@ -79,8 +79,12 @@ func (c *Config) checkAnchors() error {
 			return bad(key, "two authorities have this name").WithFix("give each its own; %q is that of the timestamps section", mainAuthority)
 		}
 		names[a.Name] = true
-		if u, err := url.Parse(a.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		u, err := url.Parse(a.URL)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return bad(key, "url is not an http or https address").WithFix("a stamp is signed, so http is good enough")
+		}
+		if u.User != nil {
+			return bad(key, "url holds a user or a password").WithFix("write it without user:password@; let a proxy on this machine add what an authority asks for, or use one that asks for nothing")
 		}
 		if a.Roots == "" {
 			return bad(key, "roots is empty").WithFix("name the PEM file with the roots of the authority, which you got by another way")

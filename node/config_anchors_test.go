@@ -37,6 +37,7 @@ anchors:
 		"main twice":       {"profile: dev\ntimestamps: {url: \"http://a\", roots: a}\n" + strings.TrimPrefix(one(`{name: main, url: "http://a", roots: a}`), "profile: dev\n"), "two authorities"},
 		"no url":           {one(`{name: a, roots: a}`), "url"},
 		"other scheme":     {one(`{name: a, url: "ftp://a", roots: a}`), "url"},
+		"user in url":      {one(`{name: a, url: "http://hidden:hunter2@a", roots: a}`), "a user or a password"},
 		"no roots":         {one(`{name: a, url: "http://a"}`), "roots"},
 		"all the time":     {one(`{name: a, url: "http://a", roots: a, every: 1ms}`), "every"},
 		"negative":         {one(`{name: a, url: "http://a", roots: a, drift: -1s}`), "drift"},
@@ -46,7 +47,7 @@ anchors:
 		"ethereum, often":  {"profile: dev\nanchors: {ethereum: {every: 1s}}\n", "ethereum.every"},
 		"too many of them": {one(strings.Repeat(`{name: a, url: "http://a", roots: a},`, maxAuthorities+1)), "at most"},
 	} {
-		if _, err := load(t, x.text); vaultmesh.KindOf(err) != vaultmesh.Invalid || err == nil || !strings.Contains(err.Error(), x.says) {
+		if _, err := load(t, x.text); vaultmesh.KindOf(err) != vaultmesh.Invalid || err == nil || !strings.Contains(err.Error(), x.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want Invalid that says %q", name, err, x.says)
 		}
 	}

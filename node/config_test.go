@@ -62,6 +62,23 @@ func TestConfigRefuses(t *testing.T) {
 	}
 }
 
+// The prod profile says everything that is missing at once, always in the same words; what does not serve does not need it.
+func TestProdNamesAllThatIsMissing(t *testing.T) {
+	const text = "profile: prod\nhttp: {certificate: a.pem}\n"
+	for range 20 {
+		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), "http.key, mqtt.certificate, mqtt.key, mqtt.client_ca, gate.operators") || strings.Contains(err.Error(), "http.certificate") {
+			t.Fatalf("%v", err)
+		}
+	}
+	c, err := LoadOffline("", "prod", "/srv/data", nil)
+	if err != nil || c.Data != "/srv/data" {
+		t.Errorf("%s: %v", c.Data, err)
+	}
+	if _, err := LoadOffline("", "prod", "", []string{"VAULTMESH_COMMANDS_TTL=-1s"}); err == nil || !strings.Contains(err.Error(), "commands.ttl") {
+		t.Errorf("offline is not unchecked: %v", err)
+	}
+}
+
 // The reference names every key, and no key that does not exist.
 func TestConfigurationIsDocumented(t *testing.T) {
 	b, err := os.ReadFile("../docs/configuration.md")

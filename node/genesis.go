@@ -303,6 +303,13 @@ func (n *Node) trust(operators []gate.Operator) (*receipt.Trust, error) {
 	for _, k := range h.Keys(receipt.PurposeCapability) {
 		t.CapabilityRoots = append(t.CapabilityRoots, trusted(k.Public))
 	}
+	for _, purpose := range []string{receipt.PurposeLog, receipt.PurposeReceipt, receipt.PurposeCapability} {
+		for _, k := range h.Keys(purpose) {
+			if k.Until != 0 {
+				t.Retired = append(t.Retired, receipt.RetiredKey{ID: receipt.KeyID(k.Public), Until: k.Until})
+			}
+		}
+	}
 	for _, r := range n.root.roots() {
 		t.KeyRoots = append(t.KeyRoots, trusted(r))
 	}

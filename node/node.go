@@ -40,8 +40,8 @@ import (
 	"vaultmesh.org/vaultmesh/twin"
 )
 
-// Version of the program, set by the build.
-var Version = "0.1.0-dev"
+// Version of the program.
+const Version = vaultmesh.Version
 
 // Node is a running node. It is safe for concurrent use.
 type Node struct {
@@ -71,6 +71,7 @@ type Node struct {
 	lost      bool               // keys are missing, and the root is to replace them: only RotateKey goes on so
 	failpoint func(point string) // fixed when the journal is opened
 	witness   witnessing
+	builds    builds // of bundles
 
 	stop  context.CancelFunc
 	loops sync.WaitGroup
@@ -85,7 +86,7 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 	if cfg.Log.Tiles == "" {
 		cfg.Log.Tiles = filepath.Join(cfg.Data, "log")
 	}
-	n := &Node{cfg: cfg, actor: vaultmesh.Principal("node:" + cfg.Name), now: time.Now, l: l, fail: make(chan error, 1)}
+	n := &Node{cfg: cfg, actor: vaultmesh.Principal("node:" + cfg.Name), now: time.Now, l: l, fail: make(chan error, 1), builds: newBuilds()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())

@@ -5,9 +5,14 @@ import (
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// inputs adds what the decisions in the bundle saw, and, where it is asked for, the private texts behind its receipts.
+// inputs adds what the decisions in the bundle saw, and, where it is asked for, the private texts behind those receipts that
+// the caller may read: what supports the answer, such as the revocation of a command's capability, may be about other
+// subjects than the question.
 func (b *collection) inputs() error {
 	for i := range b.receipts {
+		if err := b.ctx.Err(); err != nil {
+			return err
+		}
 		r, err := b.receipt(i)
 		if err != nil {
 			return err
@@ -30,10 +35,14 @@ func (b *collection) inputs() error {
 }
 
 func (b *collection) openings(r *receipt.Receipt) error {
-	if !b.disclose {
+	if b.readable == nil {
 		return nil
 	}
-	for _, d := range receipt.PrivateIn(r.Body) {
+	refs := receipt.PrivateIn(r.Body)
+	if len(refs) == 0 || !b.readable(r.Subject) {
+		return nil
+	}
+	for _, d := range refs {
 		o, err := b.n.control.Opening(d)
 		switch vaultmesh.KindOf(err) {
 		case vaultmesh.Expired, vaultmesh.NotFound: // erased, or kept by nobody: the commitment stands for itself

@@ -41,7 +41,7 @@ type KeyInfo struct {
 
 // withLog runs f on the journal and the log of a node that does not run.
 func withLog(ctx context.Context, cfg Config, lost bool, l *slog.Logger, f func(n *Node) error) (err error) {
-	if err := cfg.Check(); err != nil {
+	if err := cfg.checkOffline(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(cfg.Data); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -204,6 +205,18 @@ func TestRotation(t *testing.T) {
 			t.Fatalf("the renewed credential: %v", err)
 		}
 		provable(t, n, first)
+		told := pinned(t, c.Data) // what auditors get from now on says which keys count no more, and up to where
+		if len(told.Retired) != 3 {
+			t.Fatalf("retired %+v", told.Retired)
+		}
+		for id, purpose := range map[string]string{first.ReceiptKeys[0].ID: "receipt", first.CapabilityRoots[0].ID: "capability"} {
+			if i := slices.IndexFunc(told.Retired, func(r receipt.RetiredKey) bool { return r.ID == id }); i < 0 || told.Retired[i].Until == 0 {
+				t.Errorf("the first key of %s is not among the retired: %+v", purpose, told.Retired)
+			}
+		}
+		if size := n.log.Checkpoint().Size; slices.ContainsFunc(told.Retired, func(r receipt.RetiredKey) bool { return r.Until >= size }) {
+			t.Errorf("retired %+v in a log of size %d", told.Retired, size)
+		}
 		if cred, err := LoadCredential(CredentialPath(c.Data, DevOperator)); err != nil || cred.Token == token.String() {
 			t.Fatalf("the credential is still of the old root: %v", err)
 		}

@@ -2,11 +2,8 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -68,7 +65,7 @@ func (n *Node) openFeeder() error {
 	if !policy.Satisfied(last.Note) {
 		last = lawchain.Checkpoint{} // the policy changed since
 	}
-	o := witness.FeederOptions{Origin: n.log.Origin(), Log: headSource{n.log}, Policy: policy, Keep: n.keepCosigned, Report: n.reportConflict,
+	o := witness.FeederOptions{Origin: n.log.Origin(), Log: headSource{n.log}, Policy: policy, Keep: n.keepCosigned, Report: n.reportConflict, Cleared: n.clearConflicts,
 		Own:      func(signed []byte) error { _, err := n.log.Open(signed); return err },
 		Interval: n.cfg.Witness.Interval, Timeout: n.cfg.Witness.Timeout, AlarmAfter: n.cfg.Witness.AlarmAfter, HTTP: client, Now: n.now, Logger: n.l}
 	if n.witness.feeder, err = witness.NewFeeder(o, witness.Head{Size: last.Size, Root: last.Root, Note: last.Note}); err != nil {
@@ -137,50 +134,6 @@ func (n *Node) keepCosigned(ctx context.Context, h witness.Head) error {
 		n.log.Wake()
 	}
 	return err
-}
-
-// reportConflict writes the receipt of a conflict once, and keeps both notes beside it.
-func (n *Node) reportConflict(ctx context.Context, c receipt.ConflictBody, ours, held []byte) error {
-	// The same conflict comes again as long as it lasts, while our own size goes on.
-	same := c
-	same.Size, same.Ours = 0, vaultmesh.Digest{}
-	raw, err := receipt.Body(same)
-	if err != nil {
-		return err
-	}
-	id := sha256.Sum256(raw)
-	key := append([]byte("n/conflict/"), id[:]...)
-	if _, known, err := n.journal.Get(key); err != nil || known {
-		return err
-	}
-	if err := n.keepNotes(c, ours, held, hex.EncodeToString(id[:16])); err != nil {
-		return err
-	}
-	body, err := receipt.Body(c)
-	if err != nil {
-		return err
-	}
-	return n.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
-		if _, known, err := tx.Get(key); err != nil || known {
-			return err
-		}
-		tx.Put(key, []byte{1})
-		_, _, err := n.log.Append(tx, receipt.Draft{Kind: receipt.WitnessConflict, Subject: receipt.WitnessSubject(n.cfg.Domain), Actor: n.actor, Time: n.now().UTC(), Outcome: c.Found, Body: body})
-		return err
-	})
-}
-
-// keepNotes writes the notes of a conflict about this log, for `vaultmesh witness conflicts`.
-func (n *Node) keepNotes(c receipt.ConflictBody, ours, held []byte, name string) error {
-	dir := filepath.Join(n.cfg.Data, "witness-alarms", "conflicts")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "witness.conflict", dir, "cannot create the folder").Because(err)
-	}
-	b, err := json.MarshalIndent(witness.Conflict{Origin: c.Origin, Size: c.TheirSize, Seen: n.now().UTC(), Found: c.Found, Witness: c.Witness, Held: string(held), Offered: string(ours)}, "", "  ")
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Internal, "witness.conflict", "", "cannot encode").Because(err)
-	}
-	return writeFile(filepath.Join(dir, name+".json"), append(b, '\n'), 0o600)
 }
 
 // openWitnessServer makes this node a witness, with a key and a folder of its own.

@@ -353,7 +353,6 @@ func TestSwappedParts(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(x *receipt.Trust){
-		"anchor.ethereum":   func(x *receipt.Trust) { p := *x.Ethereum; p.Contracts = []ethereum.Address{{1}}; x.Ethereum = &p },
 		"timestamp.rfc3161": func(x *receipt.Trust) { x.TSARoots = []string{string(sample.New(t).Authority.RootPEM())} },
 		"log.witness":       func(x *receipt.Trust) { x.WitnessPolicy = strings.Replace(x.WitnessPolicy, " 2 ", " 3 ", 1) },
 		"log.checkpoint":    func(x *receipt.Trust) { x.Log.Key = otherLogKey(t) },
@@ -361,6 +360,26 @@ func TestSwappedParts(t *testing.T) {
 		x := *trust
 		change(&x)
 		refuses(t, receipt.Demand{}, w.Pack(parts), &x, name, "")
+	}
+}
+
+// TestEthereumElsewhere: a proof in a chain, by a contract or in a block that the auditor does not pin proves nothing and is no
+// failure, unless such a proof is demanded.
+func TestEthereumElsewhere(t *testing.T) {
+	w := sample.New(t)
+	bundle := w.Pack(w.Everything())
+	for name, change := range map[string]func(p *ethereum.Params){
+		"chain":    func(p *ethereum.Params) { p.ChainID = 1 },
+		"contract": func(p *ethereum.Params) { p.Contracts = []ethereum.Address{{1}} },
+		"block":    func(p *ethereum.Params) { p.Blocks = nil },
+	} {
+		trust := w.Trust()
+		change(trust.Ethereum)
+		r := receipt.Verify(bundle, trust)
+		if !r.OK || slices.ContainsFunc(r.Anchors, func(a receipt.ProvedAnchor) bool { return a.Kind == receipt.AnchorEthereum }) {
+			t.Errorf("another %s: %v\n%s", name, r.Anchors, tree(t, r, false))
+		}
+		refuses(t, receipt.Demand{Anchors: []string{receipt.AnchorEthereum}}, bundle, trust, "anchor.ethereum", "demanded")
 	}
 }
 
@@ -385,22 +404,15 @@ func TestRanges(t *testing.T) {
 	refuses(t, receipt.Demand{}, pack(few, 5, 6, 7, 8, 11), trust, "subject.chain", "beginning is missing")
 	refuses(t, receipt.Demand{}, pack(receipt.Scope{}, 6), trust, "subject.chain", "beginning is missing")
 	refuses(t, receipt.Demand{}, pack(receipt.Scope{Ranges: []receipt.Range{{First: 6, Last: 1 << 40}}}, 6), trust, "bundle.scope", "range of")
-	// By time: the ends must show that nothing is missing.
-	timed := func(first, last vaultmesh.LogIndex) receipt.Scope {
-		return receipt.Scope{Ranges: []receipt.Range{{First: first, Last: last, From: sample.Start.Add(2 * time.Second), Until: sample.Start.Add(9 * time.Second)}}}
+	// By time: the whole log has no ends at which something could be missing.
+	var all []vaultmesh.LogIndex
+	for i := range w.Size() {
+		all = append(all, vaultmesh.LogIndex(i))
 	}
-	set := w.At[receipt.HaltSet].Index
-	all := func(first, last vaultmesh.LogIndex) (list []vaultmesh.LogIndex) {
-		for i := first; i <= last; i++ {
-			list = append(list, i)
-		}
-		return list
-	}
-	if r := receipt.Verify(w.Pack(append(w.Receipts(w.Size(), note, all(3, set)...), receipt.CheckpointPart(note), receipt.ScopePart(timed(3, set)), w.Message(), w.Challenge(), receipt.TimestampPart(w.Size(), 0, w.Stamp(w.Digest(note), 20*time.Second)))), trust); !r.OK || len(r.Commands) != 1 || !r.Commands[0].Verified {
+	timed := receipt.ScopePart(receipt.Scope{Ranges: []receipt.Range{{First: 0, Last: all[len(all)-1], From: sample.Start.Add(2 * time.Second), Until: sample.Start.Add(9 * time.Second)}}})
+	if r := receipt.Verify(w.Pack(under(w, note, all, timed, w.Message(), w.Challenge())), trust); !r.OK || len(r.Commands) != 2 || !r.Commands[0].Verified {
 		t.Error(tree(t, r, false))
 	}
-	refuses(t, receipt.Demand{}, pack(timed(4, set), all(4, set)...), trust, "bundle.scope", "begins with")
-	refuses(t, receipt.Demand{}, pack(timed(3, set-1), all(3, set-1)...), trust, "bundle.scope", "ends with")
 }
 
 // TestOrder reorders and repeats what a log may hold once.

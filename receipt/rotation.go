@@ -29,7 +29,8 @@ type Key struct {
 	// Pinned tells a key that the caller trusted beforehand from one that was followed to.
 	Pinned bool
 
-	handed bool // it handed over to another: it may still sign in the overlap, and speaks about no key any more
+	handedAt uint64 // size of the log before the receipt with which it handed over
+	handed   bool   // it handed over to another: it may still sign in the overlap, and speaks about no key any more
 }
 
 // Verifier returns the verifier of checkpoints for a key of the log.
@@ -167,7 +168,7 @@ func (h *KeyHistory) follow(domain vaultmesh.Domain, roots []ed25519.PublicKey, 
 	case KeyRotated:
 		for i := range h.keys {
 			if k := &h.keys[i]; k == speaker || isRoot && k.Purpose == b.Purpose && k != about && k.counts(uint64(e.Index)) {
-				k.handed = true
+				k.handed, k.handedAt = true, uint64(e.Index)
 			}
 		}
 		return h.introduce(about, b, uint64(e.Index)+1, time.Time{})
@@ -185,6 +186,11 @@ func (h *KeyHistory) follow(domain vaultmesh.Domain, roots []ed25519.PublicKey, 
 
 // counts reports whether the key may sign a receipt at an index.
 func (k *Key) counts(index uint64) bool { return index >= k.From && (k.Until == 0 || index < k.Until) }
+
+// countsAtSize reports whether the key may sign for a log of a size: a checkpoint, or a bundle that leads to it.
+func (k *Key) countsAtSize(size uint64) bool {
+	return size >= k.From && (k.Until == 0 || size <= k.Until)
+}
 
 // introduce adds a key, or renews the delegation of a known one.
 func (h *KeyHistory) introduce(about *Key, b KeyBody, from uint64, expires time.Time) error {
@@ -229,7 +235,7 @@ func (h *KeyHistory) Live(purpose string) []Key {
 
 // CheckpointKeys returns the keys of the log that may sign a checkpoint of the given size. One good signature suffices.
 func (h *KeyHistory) CheckpointKeys(size uint64) []Key {
-	return slices.DeleteFunc(h.Keys(PurposeLog), func(k Key) bool { return size < k.From || k.Until != 0 && size > k.Until })
+	return slices.DeleteFunc(h.Keys(PurposeLog), func(k Key) bool { return !k.countsAtSize(size) })
 }
 
 // Checkpoint verifies a signed checkpoint by the keys that count at its size, which is read from the note itself: a note

@@ -274,3 +274,22 @@ func FuzzParseLogKey(f *testing.F) {
 func encodeAlg(seed []byte) string {
 	return base64.StdEncoding.EncodeToString(append([]byte{algEd25519}, seed...))
 }
+
+// A delegation that ended counts for capabilities no more than for receipts: by the time of the proposal.
+func TestExpiredGranter(t *testing.T) {
+	c := (&keyChain{t: t}).add(1, KeyDelegated, PurposeCapability, "cap", "root")
+	h, err := FollowKeys("dev", nil, []ed25519.PublicKey{pubOf("root")}, c.entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &judge{keys: h, trust: &Trust{FollowKeys: true}}
+	end := keyTime.Add(time.Hour)
+	for at, want := range map[time.Time]int{keyTime: 1, end: 1, end.Add(time.Microsecond): 0, end.Add(48 * time.Hour): 0} {
+		if got := j.granters(1000, at); len(got) != want {
+			t.Errorf("at %s %d keys count, want %d", at, len(got), want)
+		}
+	}
+	if got := j.granters(1, keyTime); len(got) != 0 {
+		t.Error("it counts before it was introduced")
+	}
+}

@@ -23,6 +23,7 @@ type Trust struct {
 	TSARoots        []string           `json:"tsa_roots,omitempty"`        // PEM certificates; if any is pinned, a time-stamp is demanded
 	Policies        []vaultmesh.Digest `json:"policies,omitempty"`         // if any is pinned, only these policies may have decided
 	LogKeys         []string           `json:"log_keys,omitempty"`         // further verifier keys of the log, of before or after a rotation
+	Retired         []RetiredKey       `json:"retired,omitempty"`          // of the pinned keys, those that count no more
 	KeyRoots        []TrustedKey       `json:"key_roots,omitempty"`        // may delegate to the domain's keys
 	FollowKeys      bool               `json:"follow_keys,omitempty"`      // accept keys that a pinned key or root handed over to, see FollowKeys
 	WitnessPolicy   string             `json:"witness_policy,omitempty"`   // C2SP tlog-policy text; its quorum is demanded
@@ -40,6 +41,13 @@ type TrustedLog struct {
 type TrustedKey struct {
 	ID     string `json:"id"`     // KeyID of the key
 	Public []byte `json:"public"` // 32 bytes, base64
+}
+
+// RetiredKey says of a pinned key of the log, of receipts or of capabilities up to where it counts, whether or not a bundle
+// holds the receipt that retired it.
+type RetiredKey struct {
+	ID    string `json:"id"`           // KeyID of the key
+	Until uint64 `json:"until,string"` // size of the log up to which it counts: the index of the receipt that retired it
 }
 
 // TrustedOperator pins a person's key and roles. A person with several keys has several entries.
@@ -100,7 +108,7 @@ func (t *Trust) pin() (*pins, error) {
 	if len(t.ReceiptKeys) == 0 {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "receipt_keys", "no key is pinned").WithFix("without pinned keys a bundle signed by anybody would pass")
 	}
-	if max(len(t.ReceiptKeys), len(t.CapabilityRoots), len(t.Operators), len(t.Policies)) > maxTrusted || max(len(t.TSARoots), len(t.LogKeys), len(t.KeyRoots)) > 100 {
+	if max(len(t.ReceiptKeys), len(t.CapabilityRoots), len(t.Operators), len(t.Policies), len(t.Retired)) > maxTrusted || max(len(t.TSARoots), len(t.LogKeys), len(t.KeyRoots)) > 100 {
 		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, "", "a list is longer than %d, or one of log_keys, key_roots and tsa_roots longer than 100", maxTrusted)
 	}
 	p := &pins{operators: map[string]TrustedOperator{}, policies: map[vaultmesh.Digest]bool{}}
@@ -160,6 +168,28 @@ func (p *pins) pinKeys(t *Trust) error {
 			return err
 		}
 		p.keyRoots = append(p.keyRoots, k.Public)
+	}
+	return p.retire(t.Retired)
+}
+
+// retire bounds the pinned keys that the trust file says are retired.
+func (p *pins) retire(list []RetiredKey) error {
+	const op = "trust"
+	for _, r := range list {
+		found := false
+		for i := range p.keys {
+			k := &p.keys[i]
+			if KeyID(k.Public) != r.ID {
+				continue
+			}
+			if r.Until == 0 || k.Until != 0 {
+				return vaultmesh.Errorf(vaultmesh.Invalid, op, "retired", "%s is named twice, or until size 0", r.ID)
+			}
+			found, k.Until = true, r.Until
+		}
+		if !found {
+			return vaultmesh.Errorf(vaultmesh.Invalid, op, "retired", "%.80q is not pinned", r.ID).WithFix("name a key of log, log_keys, receipt_keys or capability_roots")
+		}
 	}
 	return nil
 }

@@ -80,6 +80,7 @@ type judge struct {
 	main     *head            // the main checkpoint; nil where it is not signed by a pinned log
 	heads    map[uint64]*head // the main one and those that are consistent with it, by size
 	known    string           // how the auditor knows the log's head; empty where not
+	keysOpen string           // what is not proved about the keys; empty where there is nothing
 	proved   []ProvedAnchor
 	unpinned []string // proofs of time that the trust file cannot judge
 	complete []Completeness
@@ -157,8 +158,8 @@ func (j *judge) run(data []byte) {
 		return
 	}
 	j.pass("trust.keys", "domain %s, %d keys of its log and its receipts, %d capability roots, %d operators' keys are pinned", j.trust.Domain, len(j.pins.keys)-len(j.pins.roots), len(j.pins.roots), len(j.pins.operators))
-	j.manifest()
 	j.checkpoints()
+	j.manifest()
 	j.receipts()
 	j.aboutWhat()
 	if j.held("receipt.signature", "receipt.inclusion") {
@@ -231,14 +232,24 @@ func (j *judge) report() Report {
 	return r
 }
 
+// manifest checks that a key signed the list of parts that signs receipts at the size of the main checkpoint: not one that
+// is retired by then, nor one that had handed over, since the node signs with the new one from there on.
 func (j *judge) manifest() {
+	const name = "bundle.manifest"
 	for _, k := range j.keys.Keys(PurposeReceipt) {
-		if KeyID(k.Public) == j.bundle.KeyID && j.accepts(k) {
-			j.settle("bundle.manifest", j.bundle.CheckSignature(k.Public), "the trusted key %s signed the names, types and digests of all %d parts", j.bundle.KeyID, len(j.bundle.Parts))
-			return
+		switch {
+		case KeyID(k.Public) != j.bundle.KeyID || !j.accepts(k):
+			continue
+		case j.main != nil && !k.countsAtSize(j.main.size):
+			j.fail(name, "signed with key %s, which counts from size %d until size %d of the log, and the main checkpoint is of size %d", j.bundle.KeyID, k.From, k.Until, j.main.size)
+		case j.main != nil && k.handed && j.main.size > k.handedAt:
+			j.fail(name, "signed with key %s, which handed over to another at index %d, and the main checkpoint is of size %d", j.bundle.KeyID, k.handedAt, j.main.size)
+		default:
+			j.settle(name, j.bundle.CheckSignature(k.Public), "the trusted key %s signed the names, types and digests of all %d parts", j.bundle.KeyID, len(j.bundle.Parts))
 		}
+		return
 	}
-	j.fail("bundle.manifest", "signed with key %s, which the trust file does not pin", j.bundle.KeyID)
+	j.fail(name, "signed with key %s, which the trust file does not pin", j.bundle.KeyID)
 }
 
 // open reads every envelope. That it is of this domain and well-formed counts as part of its signature's check.

@@ -33,11 +33,12 @@ type ProvedAnchor struct {
 	digest vaultmesh.Digest // of the checkpoint's body
 }
 
-// How much later than a proof of time a receipt under it may claim to be: clocks differ, and a miner's by hours.
-const (
-	clockSlack   = time.Minute
-	bitcoinSlack = 2 * time.Hour
-)
+// ClockSlack is how far before an earlier receipt's time a receipt's may lie, and how far after a proof of time that of a
+// receipt under it: clocks differ. A range by time shows so much more at both of its ends.
+const ClockSlack = time.Minute
+
+// bitcoinSlack is the second of these for Bitcoin: a miner's clock may differ by hours.
+const bitcoinSlack = 2 * time.Hour
 
 // anchors judges every proof of time, each over the body of the checkpoint of the size that its name has.
 func (j *judge) anchors() {
@@ -46,7 +47,7 @@ func (j *judge) anchors() {
 			return ProvedAnchor{}, "", unpinned("root of a time-stamping authority", "tsa_roots")
 		}
 		ts, err := VerifyTimestamp(p.Data, d, j.pins.tsa)
-		return ProvedAnchor{Kind: AnchorRFC3161, Time: utc(ts.Time), Source: ts.Signer, slack: clockSlack + ts.Accuracy}, "its chain leads to a pinned root and was valid then", err
+		return ProvedAnchor{Kind: AnchorRFC3161, Time: utc(ts.Time), Source: ts.Signer, slack: ClockSlack + ts.Accuracy}, "its chain leads to a pinned root and was valid then", err
 	})
 	j.anchorsOf(PartBitcoin, "anchor.bitcoin", func(p Part, d vaultmesh.Digest) (ProvedAnchor, string, error) {
 		if j.trust.Bitcoin == nil {
@@ -64,7 +65,7 @@ func (j *judge) anchors() {
 			return ProvedAnchor{}, "", unpinned("chain of Ethereum", "ethereum")
 		}
 		r, err := ethereum.Verify(p.Data, d, *j.trust.Ethereum)
-		return ProvedAnchor{Kind: AnchorEthereum, Time: utc(r.Time), Source: r.Source(), Height: r.Height, Block: r.Block.String(), slack: clockSlack}, "it leads to a pinned block", err
+		return ProvedAnchor{Kind: AnchorEthereum, Time: utc(r.Time), Source: r.Source(), Height: r.Height, Block: r.Block.String(), slack: ClockSlack}, "it leads to a pinned block", err
 	})
 	if j.pins.tsa != nil || slices.Contains(j.demand.Anchors, AnchorRFC3161) {
 		j.demandAnchor(AnchorRFC3161, "timestamp.rfc3161")
@@ -157,7 +158,7 @@ func (j *judge) times() {
 	}
 	latest := j.order[0]
 	for _, e := range j.order {
-		if e.Time.Before(latest.Time.Add(-clockSlack)) {
+		if e.Time.Before(latest.Time.Add(-ClockSlack)) {
 			j.fail(numbered(family, e.index), "times run backwards: it claims %s, the earlier receipt at index %d claims %s", e.Time.Format(TimeFormat), latest.index, latest.Time.Format(TimeFormat))
 		}
 		if e.Time.After(latest.Time) {
@@ -166,11 +167,11 @@ func (j *judge) times() {
 	}
 	j.notBefore()
 	if now := j.demand.Now; !now.IsZero() {
-		if latest.Time.After(now.Add(clockSlack)) {
+		if latest.Time.After(now.Add(ClockSlack)) {
 			j.fail(numbered(family, latest.index), "it claims %s, which is in the future: it is %s now", latest.Time.Format(TimeFormat), now.UTC().Format(time.RFC3339))
 		}
 		for _, a := range j.proved {
-			if a.Time.After(now.Add(max(a.slack, clockSlack))) {
+			if a.Time.After(now.Add(max(a.slack, ClockSlack))) {
 				j.fail(family, "the %s proof for size %d claims %s, which is in the future: it is %s now", a.Kind, a.Size, a.Time.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 			}
 		}

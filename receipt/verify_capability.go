@@ -47,10 +47,10 @@ func (j *judge) capability(l *life) {
 	j.settle(name, err, "%d blocks from a pinned root give %s this command, and the holder %s signed the request", len(v.Blocks), v.Principal, KeyID(v.Holder))
 }
 
-// granters returns the keys that may have signed the first block of a capability that was used at an index.
-func (j *judge) granters(index uint64) (list []ed25519.PublicKey) {
+// granters returns the keys that may have signed the first block of a capability that was used at an index and a time.
+func (j *judge) granters(index uint64, at time.Time) (list []ed25519.PublicKey) {
 	for _, k := range j.keys.Keys(PurposeCapability) {
-		if j.accepts(k) && index >= k.From && (k.Until == 0 || index < k.Until) {
+		if j.accepts(k) && k.counts(index) && (k.Expires.IsZero() || !at.After(k.Expires)) {
 			list = append(list, k.Public)
 		}
 	}
@@ -73,7 +73,7 @@ func (j *judge) verifyToken(l *life) (capability.Verified, error) {
 		return capability.Verified{}, err
 	}
 	err = vaultmesh.Errorf(vaultmesh.Denied, op, "", "the trust file pins no capability root")
-	for _, root := range j.granters(uint64(e.index)) {
+	for _, root := range j.granters(uint64(e.index), e.Time) {
 		v, e2 := capability.Verify(token, root, e.Time, j.trust.Domain)
 		if err = e2; err != nil {
 			continue

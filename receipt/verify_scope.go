@@ -90,11 +90,11 @@ func (j *judge) whole(r Range) error {
 	if r.From.IsZero() {
 		return nil
 	}
-	if r.First > 0 && !j.entries[r.First].Time.Before(r.From) {
-		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range begins with a receipt of %s: it does not show that the one before is not from %s on", j.entries[r.First].Time.Format(TimeFormat), r.From.Format(TimeFormat))
+	if first := j.entries[r.First]; r.First > 0 && !first.Time.Before(r.From.Add(-ClockSlack)) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range begins with a receipt of %s: since times may run back by %s, it does not show that none before it is from %s on", first.Time.Format(TimeFormat), ClockSlack, r.From.Format(TimeFormat))
 	}
-	if last := j.entries[r.Last]; last.Time.Before(r.Until) && (j.main == nil || uint64(r.Last)+1 != j.main.size) {
-		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range ends with a receipt of %s: it does not show that the next one is not before %s", last.Time.Format(TimeFormat), r.Until.Format(TimeFormat))
+	if last, end := j.entries[r.Last], j.logEnd(); last.Time.Before(r.Until.Add(ClockSlack)) && (end == 0 || uint64(r.Last)+1 < end) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range ends with a receipt of %s, and the log is known to have size %d: since times may run back by %s, it does not show that none after it is before %s", last.Time.Format(TimeFormat), end, ClockSlack, r.Until.Format(TimeFormat))
 	}
 	return nil
 }
@@ -115,8 +115,15 @@ func (j *judge) chains() {
 	}
 }
 
+// names reports whether the bundle is about the subject as such, or the auditor asks for it: then it is no excerpt,
+// wherever its receipts lie.
+func (j *judge) names(subject string) bool {
+	id, isCommand := strings.CutPrefix(subject, CommandSubject(""))
+	return slices.Contains(j.demand.Subjects, subject) || slices.Contains(j.scope.Subjects, subject) || isCommand && slices.Contains(j.scope.Commands, vaultmesh.CommandID(id))
+}
+
 func (j *judge) chain(name string, chain []*entry) {
-	excerpt := !slices.ContainsFunc(chain, func(e *entry) bool { return !j.scope.covers(e.index) })
+	excerpt := !j.names(chain[0].Subject) && !slices.ContainsFunc(chain, func(e *entry) bool { return !j.scope.covers(e.index) })
 	if err := j.chainError(chain, excerpt); err != nil {
 		j.fail(name, "%v", err)
 		return
@@ -126,7 +133,7 @@ func (j *judge) chain(name string, chain []*entry) {
 		l := &life{chain: chain}
 		next, _ := NextCommandStates(state)
 		switch whole := first.Seq == 0 && last.Seq == uint64(len(chain)-1) && len(next) == 0; {
-		case !whole && excerpt && !slices.Contains(j.scope.Commands, vaultmesh.CommandID(strings.TrimPrefix(first.Subject, CommandSubject("")))):
+		case !whole && excerpt:
 			j.pass(name, "%d receipts, seq %d to %d, within a range of the log; neighbours are linked; the command is not judged", len(chain), first.Seq, last.Seq)
 		case len(next) > 0:
 			j.commands, j.about = append(j.commands, l), l
@@ -196,6 +203,9 @@ func (j *judge) completeness() {
 		j.fail(family, unjudged+": completeness needs a head of the log that the auditor knows or that pinned witnesses signed; whoever keeps the log could have cut it short or written it anew")
 		return
 	}
+	if size := j.knownSize(); size > 0 {
+		j.keysHistory(size)
+	}
 	subjects := slices.Clone(j.demand.Subjects)
 	for _, id := range j.scope.Commands {
 		subjects = append(subjects, CommandSubject(id))
@@ -237,25 +247,34 @@ func (j *judge) claim(name string, c Completeness) {
 	j.pass(name, "complete as of size %d: %s", c.Size, c.Basis)
 }
 
+// judged reports whether every check about a command was made.
+func (j *judge) judged(subject string) bool {
+	return slices.ContainsFunc(j.commands, func(l *life) bool { return l.judged && l.chain[0].Subject == subject })
+}
+
 // wholeSubject judges whether the bundle shows every receipt of the subject.
 func (j *judge) wholeSubject(name, subject string, demanded bool) {
 	chain := j.subjects[subject]
 	if strings.HasPrefix(subject, CommandSubject("")) {
 		if n := len(chain); n > 0 {
 			state, isCommand := CommandState(chain[n-1].Kind)
-			if next, ok := NextCommandStates(state); isCommand && ok && len(next) == 0 && chain[0].Seq == 0 {
+			if next, ok := NextCommandStates(state); isCommand && ok && len(next) == 0 && chain[0].Seq == 0 && chain[n-1].Seq == uint64(n-1) && j.judged(subject) {
 				j.claim(name, Completeness{What: subject, Size: j.main.size, Time: utc(chain[n-1].Time), Count: n, Basis: fmt.Sprintf("%d receipts from the proposal to the state %q, which is final: nothing can follow", n, state)})
 				return
 			}
 		}
 		if demanded {
-			j.fail(name, "the bundle does not hold the command's whole life")
+			j.fail(name, "the bundle does not hold the command's whole life, or it could not be judged")
 		}
 		return
 	}
 	h, ok := j.newestState(state.SubjectKey(subject))
 	if !ok {
 		switch {
+		case !state.InStateTree(subject) && demanded:
+			j.fail(name, unjudged+": the state tree does not hold such subjects, so nothing says how many receipts it has; a range of the log shows all of them in it")
+		case !state.InStateTree(subject):
+			j.empty(name, "%s; that there are no more is not proved: the state tree does not hold such subjects", counted(len(chain), "receipt"))
 		case len(chain) == 0:
 			j.fail(name, "the bundle holds no receipt of it, and no proof that there is none")
 		case demanded:
@@ -270,8 +289,8 @@ func (j *judge) wholeSubject(name, subject string, demanded bool) {
 		return
 	}
 	size, by := j.reach(h)
-	if demanded && size < j.demand.Size {
-		j.fail(name, "complete as of size %d only, and the auditor knows the log at size %d: receipts %d to %d may hold more", size, j.demand.Size, size, j.demand.Size-1)
+	if known := j.knownSize(); demanded && size < known {
+		j.fail(name, "complete as of size %d only, and the auditor knows the log at size %d: receipts %d to %d may hold more", size, known, size, known-1)
 		return
 	}
 	basis := fmt.Sprintf("the state of the log at size %d, whose root is in receipt %d, says that it has %s", h.size, h.by.index, counted(h.count(), "receipt"))

@@ -26,6 +26,9 @@ func (j *judge) summarize(r *Report) {
 	} else {
 		lack("that the log was not cut short or written anew by whoever holds its key: you named no head of it (--head), and no pinned witness signed one")
 	}
+	if j.keysOpen != "" {
+		lack("%s", j.keysOpen)
+	}
 	j.sayTimes(r, say, lack)
 	lives := 0
 	for _, c := range r.Complete {

@@ -86,7 +86,7 @@ func (j *judge) witnessed() {
 			continue
 		}
 		h.witnessed, h.witnessedAt = true, at
-		j.proved = append(j.proved, ProvedAnchor{Kind: AnchorWitness, Size: h.size, Time: at, Source: cosigners(sigs, len(policy.Witnesses)), slack: clockSlack, digest: h.digest})
+		j.proved = append(j.proved, ProvedAnchor{Kind: AnchorWitness, Size: h.size, Time: at, Source: cosigners(sigs, len(policy.Witnesses)), slack: ClockSlack, digest: h.digest})
 		covered = covered || h.size > j.lastIndex()
 	}
 	if !covered {

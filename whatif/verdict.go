@@ -95,9 +95,10 @@ type Verdict struct {
 	Model      string           `json:"model"` // name and version of the simulator
 	Before     Summary          `json:"before"`
 	After      Summary          `json:"after"`
-	New        []Violation      `json:"new,omitempty"`      // violations that the command causes or worsens; none where Safe
-	Warnings   []Violation      `json:"warnings,omitempty"` // what it causes or worsens without being unsafe by that alone
-	Present    []Violation      `json:"present,omitempty"`  // violations that existed before (bounded)
+	New        []Violation      `json:"new,omitempty"`       // violations that the command causes or worsens, the worst first (bounded); none where Safe
+	NewTotal   int              `json:"new_total,omitempty"` // how many there are, those beyond the bound of New counted too
+	Warnings   []Violation      `json:"warnings,omitempty"`  // what it causes or worsens without being unsafe by that alone
+	Present    []Violation      `json:"present,omitempty"`   // violations that existed before (bounded)
 	Checked    int              `json:"n1_checked,omitempty"`
 	// Expect is what the command should make the asset report: property or telemetry name to value.
 	Expect map[string]float64 `json:"expect,omitempty"`

@@ -98,6 +98,22 @@ func (s *Server) getReceipts(w http.ResponseWriter, q *request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
+// readableSubjects returns what tells of a subject whether q's caller may read its receipts, and asks once for each.
+func (s *Server) readableSubjects(q *request) func(subject string) bool {
+	if mayRead(q.caller, "") == nil {
+		return func(string) bool { return true }
+	}
+	known := map[string]bool{}
+	return func(subject string) bool {
+		may, ok := known[subject]
+		if !ok {
+			may = s.mayReadSubject(q, subject) == nil
+			known[subject] = may
+		}
+		return may
+	}
+}
+
 func (s *Server) mayReadSubject(q *request, subject string) error {
 	if id, ok := strings.CutPrefix(subject, receipt.TwinSubject("")); ok {
 		return mayRead(q.caller, vaultmesh.TwinID(id))
@@ -125,7 +141,7 @@ func (s *Server) getBundles(w http.ResponseWriter, q *request) error {
 	ask.Head, _ = p.number("head", false)
 	ask.State = p.values["state"]
 	ask.StateAt, _ = p.number("at", false)
-	ask.Disclose = p.flag("disclose")
+	ask.Disclose, ask.Readable = p.flag("disclose"), s.readableSubjects(q)
 	first, byIndex := p.number("first", false)
 	last, _ := p.number("last", byIndex)
 	from := p.time("from", time.Time{})

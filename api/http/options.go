@@ -71,7 +71,9 @@ type Limits struct {
 	Body       int64         // bytes of a request body; default 1 MiB
 	Depth      int           // nesting of a JSON body; default 32
 	Header     int           // bytes of a request's header; default 32 KiB
-	Concurrent int           // requests at work, feeds not counted; beyond it 503; default 256
+	Concurrent int           // requests at work of those who proved who they are, feeds not counted; beyond it 503; default 256
+	Open       int           // requests at work without a token, beside Concurrent; beyond it 503; default 32
+	Reserved   int           // places beside Concurrent for halt, resume, approve, reject and revoke alone; default 16
 	Page       int           // longest list of one answer; default 1000
 	Skew       time.Duration // clock difference allowed to a proof; default 30 s
 	Replays    int           // proofs remembered until they are too old; beyond it 429; default 100,000
@@ -79,6 +81,7 @@ type Limits struct {
 	HeaderTimeout  time.Duration // from the first byte to the end of the header; default 5 s
 	ReadTimeout    time.Duration // of a whole request; default 15 s
 	WriteTimeout   time.Duration // of a whole answer, feeds excepted; default 60 s
+	OpenWrite      time.Duration // of a whole answer to a request without a token; default 10 s
 	IdleTimeout    time.Duration // between the requests of a connection; default 2 min
 	RequestTimeout time.Duration // for which a service may work on a request; default 30 s
 	RetryAfter     time.Duration // told with 429 and 503, in whole seconds; default 1 s
@@ -115,12 +118,15 @@ func (o *Options) setDefaults() {
 	set(&l.Depth, 32)
 	set(&l.Header, 32<<10)
 	set(&l.Concurrent, 256)
+	set(&l.Open, 32)
+	set(&l.Reserved, 16)
 	set(&l.Page, 1000)
 	set(&l.Skew, 30*time.Second)
 	set(&l.Replays, 100_000)
 	set(&l.HeaderTimeout, 5*time.Second)
 	set(&l.ReadTimeout, 15*time.Second)
 	set(&l.WriteTimeout, time.Minute)
+	set(&l.OpenWrite, 10*time.Second)
 	set(&l.IdleTimeout, 2*time.Minute)
 	set(&l.RequestTimeout, 30*time.Second)
 	set(&l.RetryAfter, time.Second)
@@ -161,10 +167,10 @@ func (o *Options) check() error {
 		return vaultmesh.Wrap(err, op, "Domain")
 	}
 	l := o.Limits
-	if l.Body < 0 || l.Depth < 0 || l.Header < 0 || l.Concurrent < 0 || l.Page < 0 || l.Replays < 0 || l.Feeds < 0 || l.FeedPending < 0 || l.FeedReceipts < 0 {
+	if l.Body < 0 || l.Depth < 0 || l.Header < 0 || l.Concurrent < 0 || l.Open < 0 || l.Reserved < 0 || l.Page < 0 || l.Replays < 0 || l.Feeds < 0 || l.FeedPending < 0 || l.FeedReceipts < 0 {
 		return vaultmesh.Errorf(vaultmesh.Invalid, op, "Limits", "a count is negative").WithFix("leave it 0 for the default")
 	}
-	for _, d := range []time.Duration{l.Skew, l.HeaderTimeout, l.ReadTimeout, l.WriteTimeout, l.IdleTimeout, l.RequestTimeout, l.RetryAfter, l.FeedWrite, l.FeedPing} {
+	for _, d := range []time.Duration{l.Skew, l.HeaderTimeout, l.ReadTimeout, l.WriteTimeout, l.OpenWrite, l.IdleTimeout, l.RequestTimeout, l.RetryAfter, l.FeedWrite, l.FeedPing} {
 		if d < 0 {
 			return vaultmesh.Errorf(vaultmesh.Invalid, op, "Limits", "a duration is negative").WithFix("leave it 0 for the default")
 		}

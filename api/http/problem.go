@@ -137,6 +137,7 @@ func write(w http.ResponseWriter, status int, mediaType string, v any) {
 func writeBytes(w http.ResponseWriter, status int, mediaType string, b []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	answering(w, len(b))
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // a client that is gone cannot be told
 }

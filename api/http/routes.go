@@ -23,60 +23,69 @@ const (
 	byLog                   // a peer of Options.LogFrom, else byToken
 )
 
+// room says how a route's requests are counted.
+type room uint8
+
+const (
+	counted   room = iota // among the requests at work, and ended by a time limit
+	uncounted             // neither
+	reserved              // counted, and there are places that no other route can take
+)
+
 // route is one line of the table that the mux, the metrics' labels and the test of openapi.yaml share.
 type route struct {
 	method, path string
 	access       access
-	unlimited    bool // neither counted among the concurrent requests nor ended by a time limit
+	room         room
 	handle       func(s *Server, w http.ResponseWriter, q *request) error
 }
 
 func (r route) pattern() string { return r.method + " " + r.path }
 
 var table = []route{
-	{"GET", "/healthz", byAnyone, true, (*Server).getHealth},
-	{"GET", "/readyz", byAnyone, false, (*Server).getReady},
-	{"GET", "/metrics", byMetrics, false, (*Server).getMetrics},
+	{"GET", "/healthz", byAnyone, uncounted, (*Server).getHealth},
+	{"GET", "/readyz", byAnyone, counted, (*Server).getReady},
+	{"GET", "/metrics", byMetrics, counted, (*Server).getMetrics},
 
-	{"GET", "/verify", byAnyone, false, (*Server).getVerify},
-	{"GET", "/v1/openapi.yaml", byAnyone, false, (*Server).getOpenAPI},
-	{"GET", "/v1/twins", byToken, false, (*Server).getTwins},
-	{"GET", "/v1/twins/{id}", byToken, false, (*Server).getTwin},
-	{"GET", "/v1/twins/{id}/history", byToken, false, (*Server).getHistory},
+	{"GET", "/verify", byAnyone, counted, (*Server).getVerify},
+	{"GET", "/v1/openapi.yaml", byAnyone, counted, (*Server).getOpenAPI},
+	{"GET", "/v1/twins", byToken, counted, (*Server).getTwins},
+	{"GET", "/v1/twins/{id}", byToken, counted, (*Server).getTwin},
+	{"GET", "/v1/twins/{id}/history", byToken, counted, (*Server).getHistory},
 
-	{"POST", "/v1/commands", byToken, false, (*Server).postCommand},
-	{"GET", "/v1/commands", byToken, false, (*Server).getCommands},
-	{"GET", "/v1/commands/{id}", byToken, false, (*Server).getCommand},
-	{"GET", "/v1/commands/{id}/challenge", byToken, false, (*Server).getChallenge},
-	{"POST", "/v1/commands/{id}/approve", byToken, false, (*Server).postApprove},
-	{"POST", "/v1/commands/{id}/reject", byToken, false, (*Server).postReject},
-	{"POST", "/v1/commands/{id}/cancel", byToken, false, (*Server).postCancel},
-	{"GET", "/v1/commands/{id}/bundle", byToken, false, (*Server).getBundle},
-	{"POST", "/v1/simulations", byToken, false, (*Server).postSimulation},
-	{"GET", "/v1/halt", byToken, false, (*Server).getHalt},
-	{"POST", "/v1/halt", byToken, false, (*Server).postHalt},
-	{"DELETE", "/v1/halt", byToken, false, (*Server).deleteHalt},
+	{"POST", "/v1/commands", byToken, counted, (*Server).postCommand},
+	{"GET", "/v1/commands", byToken, counted, (*Server).getCommands},
+	{"GET", "/v1/commands/{id}", byToken, counted, (*Server).getCommand},
+	{"GET", "/v1/commands/{id}/challenge", byToken, counted, (*Server).getChallenge},
+	{"POST", "/v1/commands/{id}/approve", byToken, reserved, (*Server).postApprove},
+	{"POST", "/v1/commands/{id}/reject", byToken, reserved, (*Server).postReject},
+	{"POST", "/v1/commands/{id}/cancel", byToken, counted, (*Server).postCancel},
+	{"GET", "/v1/commands/{id}/bundle", byToken, counted, (*Server).getBundle},
+	{"POST", "/v1/simulations", byToken, counted, (*Server).postSimulation},
+	{"GET", "/v1/halt", byToken, counted, (*Server).getHalt},
+	{"POST", "/v1/halt", byToken, reserved, (*Server).postHalt},
+	{"DELETE", "/v1/halt", byToken, reserved, (*Server).deleteHalt},
 
-	{"GET", "/v1/receipts", byToken, false, (*Server).getReceipts},
-	{"GET", "/v1/receipts/{index}", byToken, false, (*Server).getReceipt},
-	{"GET", "/v1/state/proof", byToken, false, (*Server).getStateProof},
-	{"GET", "/v1/bundles", byToken, false, (*Server).getBundles},
-	{"GET", "/v1/log/checkpoint", byToken, false, (*Server).getCheckpoint},
-	{"GET", "/v1/log/inclusion", byToken, false, (*Server).getInclusion},
-	{"GET", "/v1/log/witnesses", byToken, false, (*Server).getWitnesses},
-	{"GET", "/v1/log/consistency", byToken, false, (*Server).getConsistency},
-	{"GET", "/log/checkpoint", byLog, false, (*Server).getPublished},
-	{"GET", "/log/tile/{path...}", byLog, false, (*Server).getTile},
+	{"GET", "/v1/receipts", byToken, counted, (*Server).getReceipts},
+	{"GET", "/v1/receipts/{index}", byToken, counted, (*Server).getReceipt},
+	{"GET", "/v1/state/proof", byToken, counted, (*Server).getStateProof},
+	{"GET", "/v1/bundles", byToken, counted, (*Server).getBundles},
+	{"GET", "/v1/log/checkpoint", byToken, counted, (*Server).getCheckpoint},
+	{"GET", "/v1/log/inclusion", byToken, counted, (*Server).getInclusion},
+	{"GET", "/v1/log/witnesses", byToken, counted, (*Server).getWitnesses},
+	{"GET", "/v1/log/consistency", byToken, counted, (*Server).getConsistency},
+	{"GET", "/log/checkpoint", byLog, counted, (*Server).getPublished},
+	{"GET", "/log/tile/{path...}", byLog, counted, (*Server).getTile},
 
-	{"GET", "/v1/anchors", byToken, false, (*Server).getAnchors},
-	{"POST", "/v1/anchors", byToken, false, (*Server).postAnchors},
-	{"GET", "/v1/anchors/{id}", byToken, false, (*Server).getAnchor},
+	{"GET", "/v1/anchors", byToken, counted, (*Server).getAnchors},
+	{"POST", "/v1/anchors", byToken, counted, (*Server).postAnchors},
+	{"GET", "/v1/anchors/{id}", byToken, counted, (*Server).getAnchor},
 
-	{"GET", "/v1/devices", byToken, false, (*Server).getDevices},
-	{"GET", "/v1/devices/{id}/refusals", byToken, false, (*Server).getRefusals},
-	{"POST", "/v1/capabilities/revoke", byToken, false, (*Server).postRevoke},
-	{"POST", "/v1/private/erase", byToken, false, (*Server).postErase},
-	{"GET", "/v1/feed", byToken, true, (*Server).getFeed},
+	{"GET", "/v1/devices", byToken, counted, (*Server).getDevices},
+	{"GET", "/v1/devices/{id}/refusals", byToken, counted, (*Server).getRefusals},
+	{"POST", "/v1/capabilities/revoke", byToken, reserved, (*Server).postRevoke},
+	{"POST", "/v1/private/erase", byToken, counted, (*Server).postErase},
+	{"GET", "/v1/feed", byToken, uncounted, (*Server).getFeed},
 }
 
 // request is one request on its way through a handler.
@@ -101,7 +110,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	}
 	slices.Sort(known)
 	for pattern, h := range s.opts.Mount {
-		if err := mount(mux, pattern, s.serve(route{path: pattern, access: byAnyone, unlimited: true, handle: mounted(h)})); err != nil {
+		if err := mount(mux, pattern, s.serve(route{path: pattern, access: byAnyone, room: uncounted, handle: mounted(h)})); err != nil {
 			return nil, err
 		}
 	}
@@ -146,17 +155,19 @@ func (s *Server) serve(rt route) http.Handler {
 			}
 			readOn(http.NewResponseController(w)) // the whole request is there
 		}
-		// Only whoever has sent the whole request and proved who they are takes one of the places: a token is no secret,
-		// and whoever has one and sends slowly must not keep an operator from the halt switch.
-		if !rt.unlimited {
-			select {
-			case s.slots <- struct{}{}:
-				defer func() { <-s.slots }()
-			default:
-				s.fail(w, q, vaultmesh.Errorf(vaultmesh.Unavailable, "http", "", "all %d places for requests are in use", cap(s.slots)).
-					WithFix("wait as long as Retry-After says"))
+		// A request takes a place only once all of it is there and whoever sent it is known: neither who sends slowly, nor
+		// who reads slowly, nor who proves nothing takes the places of the halt switch.
+		if rt.room != uncounted {
+			if q.caller.Capability == nil {
+				s.hurry(w)
+			}
+			place, err := s.places.take(rt, q)
+			if err != nil {
+				s.fail(w, q, err)
 				return
 			}
+			w.place = place
+			defer place.leave()
 			ctx, cancel := context.WithTimeout(r.Context(), s.limits.RequestTimeout)
 			defer cancel()
 			q.Request = r.WithContext(ctx)
@@ -230,10 +241,11 @@ func (s *Server) setHeaders(h http.Header, q *request) {
 	}
 }
 
-// recorder remembers the status for the metrics. Unwrap lets the WebSocket upgrade reach the connection.
+// recorder remembers the status for the metrics, and the place of the request. Unwrap lets the WebSocket upgrade reach the connection.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	place  *place // nil where the route needs none
 }
 
 func (w *recorder) WriteHeader(status int) {

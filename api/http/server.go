@@ -24,8 +24,8 @@ type Server struct {
 	http    *http.Server
 	auth    *authenticator
 	metrics *metrics
-	prefix  string        // of request identifiers
-	slots   chan struct{} // one for each request at work
+	prefix  string // of request identifiers
+	places  places
 	reading chan struct{} // one for each request with a large body that is not authenticated yet
 
 	requests atomic.Uint64 // numbers the requests
@@ -57,7 +57,7 @@ func New(o Options) (*Server, error) {
 		limits:  o.Limits,
 		auth:    newAuthenticator(o),
 		prefix:  hex.EncodeToString(seed[:]),
-		slots:   make(chan struct{}, o.Limits.Concurrent),
+		places:  newPlaces(o.Limits),
 		reading: make(chan struct{}, o.Limits.Concurrent),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())

@@ -87,8 +87,12 @@ type BundleQuery struct {
 	// newest root below StateAt; 0: at the newest.
 	State   []string
 	StateAt uint64
-	// Disclose adds the private texts that the receipts commit to, as far as they were not erased.
+	// Disclose adds the private texts that the receipts commit to, as far as they were not erased and as the caller may
+	// read the receipts' subjects.
 	Disclose bool
+	// Readable reports whether the caller may read the receipts of a subject. This package sets it; nil is no, for every
+	// subject. A client leaves it alone.
+	Readable func(subject string) bool
 	// Head is a size of the log that the auditor knows; the bundle proves that it extends the log of that size. 0: none.
 	Head uint64
 }

@@ -73,7 +73,7 @@ type prediction struct {
 
 func predicted(v whatif.Verdict) prediction {
 	p := prediction{ID: v.ID.String(), Outcome: string(v.Outcome), Reason: clip(v.Reason, 1024), Model: v.Model, Taken: v.Taken,
-		OldestData: v.OldestData.Seconds(), Before: summed(v.Before), After: summed(v.After), New: broken(v.New), NewCount: len(v.New),
+		OldestData: v.OldestData.Seconds(), Before: summed(v.Before), After: summed(v.After), New: broken(v.New), NewCount: max(v.NewTotal, len(v.New)),
 		Present: broken(v.Present), Checked: v.Checked, Expect: v.Expect}
 	if p.Expect == nil {
 		p.Expect = map[string]float64{}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/receipt"
 )
@@ -45,8 +46,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	a := audit.Audit{Stdin: in, Out: out, Width: columns()}
 	flags := flags(&a, errOut)
+	version := flags.Bool("version", false, "print the version")
 	positional, err := parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
+		return audit.Accepted
+	}
+	if err == nil && *version {
+		fmt.Fprintln(out, program, vaultmesh.Version)
 		return audit.Accepted
 	}
 	want := 1
@@ -62,7 +68,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	a.Bundle = positional[0]
 	if extract {
-		err = takeApart(ctx, a, positional[1])
+		err = takeApart(ctx, a, positional[1], errOut)
 		if err == nil {
 			return audit.Accepted
 		}
@@ -115,7 +121,7 @@ func parse(f *flag.FlagSet, args []string) (positional []string, err error) {
 	}
 }
 
-func takeApart(ctx context.Context, a audit.Audit, dir string) error {
+func takeApart(ctx context.Context, a audit.Audit, dir string, errOut io.Writer) error {
 	var trust *receipt.Trust
 	if a.Trust != "" {
 		var err error
@@ -131,7 +137,13 @@ func takeApart(ctx context.Context, a audit.Audit, dir string) error {
 	if err != nil {
 		return err
 	}
-	return audit.Extract(b, trust, dir)
+	if err := audit.Extract(b, trust, dir); err != nil {
+		return err
+	}
+	if trust == nil {
+		fmt.Fprintf(errOut, "%s: warning: %s\n", program, audit.NoKeys)
+	}
+	return nil
 }
 
 // columns is the width that the shell says it has; asking the terminal itself would need code for each system.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/test/sample"
 )
@@ -99,7 +100,12 @@ func TestCommandLine(t *testing.T) {
 		{[]string{at("bundle.json"), "--trust", at("trust.json"), "--require", "stars"}, 2, "no kind of proof"},
 		{[]string{"--nonsense"}, 2, "not defined"},
 		{[]string{"--help"}, 0, "usage:"},
+		{[]string{"-version"}, 0, "vaultmesh-verify " + vaultmesh.Version},
+		{[]string{at("bundle.json"), "--trust", at("none")}, 2, "what to do: name the file with the keys that you pin"},
 		{[]string{"extract", at("bundle.json"), at("parts"), "--trust", at("trust.json")}, 0, ""},
+		{[]string{"extract", at("bundle.json"), at("parts")}, 2, "not empty"},
+		{[]string{at("bundle.json"), "--trust", at("trust.json"), "--extract", at("parts")}, 2, "not empty"},
+		{[]string{"extract", at("bundle.json"), at("keyless")}, 0, "warning: no --trust"},
 		{[]string{"extract", at("bad.json"), at("others")}, 2, "digest"},
 	} {
 		var out, errOut strings.Builder

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 // anchorCmd is about others that date the log.
 type anchorCmd struct {
-	Now      anchorNowCmd      `cmd:"" help:"Have the newest checkpoint anchored now, and follow it."`
+	Now      anchorNowCmd      `cmd:"" help:"Ask to have the newest checkpoint anchored now; with --wait follow it until it is."`
 	List     anchorListCmd     `cmd:"" help:"How much of the log each target covers, and the newest anchors."`
 	Show     anchorShowCmd     `cmd:"" help:"Show one anchor; with --proof write its proof into a file."`
 	Bitcoin  anchorBitcoinCmd  `cmd:"" help:"Prepare anchoring in Bitcoin, and pin its blocks."`
@@ -54,13 +55,32 @@ func (c *anchorNowCmd) Run(a *app) error {
 		jobs[i].Proof = nil
 		far = far && jobs[i].State != anchor.Failed
 	}
-	if err := c.show(a, httpapi.AnchorList{Jobs: jobs}, func(w io.Writer) { printAnchors(w, jobs) }); err != nil {
+	err = c.show(a, httpapi.AnchorList{Jobs: jobs}, func(w io.Writer) {
+		printAnchors(w, jobs)
+		if next := c.next(jobs); next != "" {
+			fmt.Fprintf(w, "\n%s\n", next)
+		}
+	})
+	if err != nil {
 		return err
 	}
 	if !far {
 		return status(exitNo)
 	}
 	return nil
+}
+
+// next says how to go on where an anchor is not yet one: with the key, it is the same request, which pays nothing twice.
+func (c *anchorNowCmd) next(jobs []anchor.Job) string {
+	waiting := slices.ContainsFunc(jobs, func(j anchor.Job) bool { return anchorRank[j.State] < anchorRank[anchor.Confirmed] })
+	if !waiting {
+		return ""
+	}
+	line := "vaultmesh anchor now --wait confirmed --key " + quoted(c.Key)
+	for _, t := range c.Target {
+		line += " --target " + quoted(t)
+	}
+	return "Not anchored yet: the node goes on by itself. Wait for it: " + line + "\nSee how far it is: vaultmesh anchor list"
 }
 
 // anchorRank orders the states by how far they are.

@@ -120,7 +120,7 @@ func (c *statusCmd) Run(a *app) error {
 		default:
 			fmt.Fprintf(w, "witnessed\t%d receipts\n", witnesses.Size)
 		}
-		fmt.Fprintf(w, "waiting\t%d commands wait for a person\n", len(waiting))
+		fmt.Fprintf(w, "waiting\t%s for a person\n", map[bool]string{true: "1 command waits", false: fmt.Sprintf("%d commands wait", len(waiting))}[len(waiting) == 1])
 		for _, x := range waiting {
 			fmt.Fprintf(w, "\t%s %s %s by %s\tvaultmesh approve %s\n", x.Twin, x.Name, x.Args, x.Principal, x.ID)
 		}

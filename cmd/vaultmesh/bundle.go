@@ -76,7 +76,7 @@ func (c *bundleGetCmd) query() (httpapi.BundleQuery, error) {
 
 type bundleExtractCmd struct {
 	Bundle string `arg:"" help:"Bundle file; - reads standard input." type:"path"`
-	Dir    string `arg:"" help:"Folder; it is made." type:"path"`
+	Dir    string `arg:"" help:"New folder." type:"path"`
 	Trust  string `help:"Trust file, for the keys that foreign tools need." type:"path"`
 }
 
@@ -98,7 +98,11 @@ func (c *bundleExtractCmd) Run(a *app) error {
 		return err
 	}
 	if err := audit.Extract(b, trust, c.Dir); err != nil {
-		return err
+		audit.Tell(a.errOut, "vaultmesh", err)
+		return status(exitUnusable)
+	}
+	if trust == nil {
+		fmt.Fprintln(a.errOut, "vaultmesh: warning:", audit.NoKeys)
 	}
 	_, err = fmt.Fprintf(a.out, "%d parts in %s; README.txt there has the commands for other tools\n", len(b.Parts), c.Dir)
 	return err

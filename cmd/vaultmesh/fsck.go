@@ -135,7 +135,7 @@ func (c *fsckCmd) data(ctx context.Context, o fsck.Options) (reports []*fsck.Rep
 	j, err := journal.OpenReadOnly(filepath.Join(c.Place, "journal"))
 	if vaultmesh.KindOf(err) == vaultmesh.Conflict && err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Conflict, "fsck", c.Place, "a node runs on this data folder").
-			WithFix("stop it; or check what it publishes while it runs: vaultmesh fsck https://<node>/log/ --trust FILE")
+			WithFix("stop it; or check what it publishes while it runs: vaultmesh fsck https://<node>/log/ --trust FILE, with --ca where the node has a certificate of your own CA")
 	}
 	if vaultmesh.KindOf(err) == vaultmesh.Corrupt && err != nil {
 		reports = append(reports, fsck.Unreadable(c.Place, err))
@@ -266,9 +266,14 @@ func tell(w io.Writer, r *fsck.Report) error {
 	}
 	for _, c := range r.Checks {
 		mark := "ok"
-		if c.Problems > 0 {
+		switch {
+		case c.Problems == 1:
+			mark = "1 problem"
+		case c.Problems > 0:
 			mark = fmt.Sprintf("%d problems", c.Problems)
-		} else if !c.OK {
+		case !c.Judged:
+			mark = "not judged"
+		case !c.OK:
 			mark = "not finished"
 		}
 		fmt.Fprintf(&b, "  %-11s %s\n", c.Name, mark)

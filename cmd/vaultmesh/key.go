@@ -31,11 +31,30 @@ type offline struct {
 }
 
 func (o *offline) load() (node.Config, error) {
-	cfg, err := node.LoadConfig(o.Config, o.Profile, os.Environ())
-	if err == nil && o.Data != "" {
-		cfg.Data = o.Data
+	return node.LoadOffline(o.Config, o.Profile, o.Data, os.Environ())
+}
+
+// again is another command line on the same data folder, with the flags that say which it is.
+func (o *offline) again(command string) string {
+	for _, x := range [][2]string{{"--config", o.Config}, {"--data", o.Data}} {
+		if x[1] != "" {
+			command += " " + x[0] + " " + quoted(x[1])
+		}
 	}
-	return cfg, err
+	if o.Profile != "prod" {
+		command += " --profile " + o.Profile
+	}
+	return command
+}
+
+// quoted is a word as a shell reads it.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%", r))
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func (o *offline) show(a *app, v any, text func(w io.Writer)) error {
@@ -96,11 +115,11 @@ func (c *keyRotateCmd) Run(a *app) error {
 		case c.Retire:
 			fmt.Fprintln(w, "next\tstart the node; give auditors its new trust.json, since who pinned the old key alone may be shown another history by whoever has it")
 		case c.Purpose == receipt.PurposeLog:
-			fmt.Fprintln(w, "next\tstart the node: both keys sign. Give the verifier key to witnesses and auditors, then stop it and run: vaultmesh key retire log")
+			fmt.Fprintln(w, "next\tstart the node: both keys sign. Give the verifier key to witnesses and auditors, then stop it and run:", c.again("vaultmesh key retire log"))
 		case c.Purpose == receipt.PurposeCapability:
 			fmt.Fprintln(w, "next\tissue credentials anew: those of the old root are worth nothing once the node starts")
 		default:
-			fmt.Fprintln(w, "next\tstart the node; when auditors have its new trust.json, stop it and run: vaultmesh key retire receipt")
+			fmt.Fprintln(w, "next\tstart the node; when auditors have its new trust.json, stop it and run:", c.again("vaultmesh key retire receipt"))
 		}
 	})
 }

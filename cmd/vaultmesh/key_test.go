@@ -62,12 +62,26 @@ func TestKeyCommands(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := say(t, 0, "key", "rotate", "log", "--config", file, "--reason", "yearly"); !strings.Contains(got, "vaultmesh key retire log") {
+	if got := say(t, 0, "key", "rotate", "log", "--config", file, "--reason", "yearly"); !strings.Contains(got, "vaultmesh key retire log --config "+file) {
 		t.Fatal(got)
 	}
 	var list struct{ Keys []node.KeyInfo }
 	if err := json.Unmarshal([]byte(say(t, 0, "key", "list", "--json", "--config", file)), &list); err != nil || len(list.Keys) != 4 {
 		t.Fatalf("%d keys, %v", len(list.Keys), err)
+	}
+	// The data folder alone is enough: an offline command needs no certificates.
+	prod := filepath.Join(t.TempDir(), "prod.yaml")
+	if err := os.WriteFile(prod, []byte("profile: prod\ndomain: dev\ndata: "+filepath.Join(t.TempDir(), "elsewhere")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := say(t, 0, "key", "list", "--config", prod, "--data", data); !strings.Contains(got, "overlap") {
+		t.Fatal(got)
+	}
+	if got := say(t, 0, "key", "list", "--profile", "dev", "--data", data); !strings.Contains(got, "overlap") {
+		t.Fatal(got)
+	}
+	if got := say(t, 1, "key", "list", "--data", data); !strings.Contains(got, "belongs to domain dev") {
+		t.Fatal(got)
 	}
 	if got := say(t, 0, "key", "retire", "log", "--config", file); !strings.Contains(got, "log.key") || !strings.Contains(got, "destroy") {
 		t.Fatal(got)
@@ -137,7 +151,21 @@ func TestWitnessCommands(t *testing.T) {
 	}
 	cosigns(t, &witnessServeCmd{Dir: filepath.Join(dir, "served"), Key: secret, Listen: "127.0.0.1:0"}, vkey)
 	say(t, 2, "witness", "serve", "--dir", filepath.Join(dir, "w"), "--key", secret, "--log", "not a key")
-	if got := say(t, 1, "witness", "conflicts", dir); !strings.Contains(got, "not the folder of a witness") {
+	if got := say(t, 0, "witness", "conflicts", filepath.Join(dir, "served")); got != "0 conflicts\n" {
+		t.Fatal(got)
+	}
+	for _, wrong := range []string{dir, filepath.Join(dir, "none"), filepath.Join(dir, "none", "witness-alarms"), filepath.Join(dir, "witness-alarms")} {
+		if got := say(t, 2, "witness", "conflicts", wrong); !strings.Contains(got, "not the folder of a witness") && !strings.Contains(got, "not the data folder of a node") {
+			t.Fatal(got)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "data", "journal"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := say(t, 0, "witness", "conflicts", filepath.Join(dir, "data", "witness-alarms")); got != "0 conflicts\n" {
+		t.Fatal(got)
+	}
+	if got := say(t, 0, "witness", "conflicts", "--json", filepath.Join(dir, "data", "witness-alarms")); got != "{\"conflicts\":[]}\n" {
 		t.Fatal(got)
 	}
 }

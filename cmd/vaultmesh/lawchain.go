@@ -112,6 +112,9 @@ func tellGovernance(out io.Writer, r *governance.Report) error {
 		fmt.Fprintf(w, "charter\t%s\t%s\n", plain(c.Spec), state)
 	}
 	fmt.Fprintf(w, "anchors\t%d receipts: %d simulated, %d pending, %d claimed without a proof, 0 proved\n", r.Anchors.Receipts, r.Anchors.Simulated, r.Anchors.Pending, r.Anchors.Unproved)
+	if r.NotRead > 0 || r.NotReadMore {
+		fmt.Fprintf(w, "not looked at\t%s\n", notRead(r))
+	}
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w, "\nFINDING\tFILE\tWHAT")
 		for _, f := range r.Findings {
@@ -125,13 +128,33 @@ func tellGovernance(out io.Writer, r *governance.Report) error {
 	for _, l := range r.Limits {
 		fmt.Fprintf(&b, "- %s\n", l)
 	}
-	verdict := fmt.Sprintf("%d findings", len(r.Findings))
+	verdict := counted(len(r.Findings), "finding")
 	if r.Clean {
 		verdict = "clean: every signature holds under a pinned key, and nothing is claimed that is not so"
+	}
+	if r.NotRead > 0 || r.NotReadMore {
+		verdict += "; " + counted(r.NotRead, "file") + " not looked at"
 	}
 	fmt.Fprintf(&b, "\n%s\n", verdict)
 	_, err := out.Write(b.Bytes())
 	return err
+}
+
+// notRead says how many files nobody looked into, and names some.
+func notRead(r *governance.Report) string {
+	names := make([]string, 0, len(r.NotReadNames))
+	for _, name := range r.NotReadNames[:min(3, len(r.NotReadNames))] {
+		names = append(names, plain(name))
+	}
+	more := ""
+	if r.NotRead > len(names) || r.NotReadMore {
+		more = ", …"
+	}
+	text := counted(r.NotRead, "file") + ": " + strings.Join(names, ", ") + more
+	if r.NotReadMore {
+		text = "more than " + text
+	}
+	return text
 }
 
 // plain returns s, quoted where it holds what a terminal would act on.

@@ -61,6 +61,33 @@ func TestLawchainImport(t *testing.T) {
 		t.Error(out)
 	}
 	command(0, dir, "--key", raw)
+	stray := put("governance/2025-charter.json", "{}")
+	put("governance/lawchain/notes.md", "seen\n")
+	if out, _ := command(0, dir, "--key", pin); !strings.Contains(out, "2 files: governance/2025-charter.json, governance/lawchain/notes.md\n") || !strings.Contains(out, "; 2 files not looked at") {
+		t.Error(out)
+	}
+	if err := os.Remove(filepath.Join(dir, "governance/lawchain/notes.md")); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := command(1, filepath.Join(dir, "governance"), "--json", "--key", pin); !strings.Contains(out, `"not_read":1,"not_read_names":["2025-charter.json"]`) {
+		t.Error(out)
+	}
+	if err := os.Remove(stray); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := command(0, dir, "--key", pin); strings.Contains(out, "looked at") {
+		t.Error(out)
+	}
+	misplaced := t.TempDir()
+	if err := os.Mkdir(filepath.Join(misplaced, "governance"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(misplaced, "governance", "charter.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut := command(2, misplaced); !strings.Contains(errOut, "governance/charter.json") || !strings.Contains(errOut, "governance/lawchain") {
+		t.Error(errOut)
+	}
 	if out, _ := command(1, dir); !strings.Contains(out, "NOT PINNED") || !strings.Contains(out, governance.KeyUnpinned) {
 		t.Error(out)
 	}

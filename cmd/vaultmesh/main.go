@@ -61,6 +61,7 @@ type cli struct {
 	Export     exportCmd     `cmd:"" help:"Write evidence in other systems' forms: COSE receipts, W3C PROV." group:"Offline:"`
 	Policy     policyCmd     `cmd:"" help:"Test a folder of policy." group:"Offline:"`
 	Lawchain   lawchainCmd   `cmd:"" help:"Judge governance files of the older Node implementation." group:"Offline:"`
+	DTDL       dtdlCmd       `cmd:"" name:"dtdl" help:"Check models of twins, compare versions of them, make a page of them, begin a new one." group:"Offline:"`
 	Bench      benchCmd      `cmd:"" help:"Measure, beside a floor or a peer from the same run." group:"Offline:"`
 	Version    versionCmd    `cmd:"" help:"Print the version." group:"Offline:"`
 
@@ -143,6 +144,14 @@ func report(w io.Writer, err error) int {
 		return exitUnusable
 	}
 	return exitNo
+}
+
+// counted is a number of things in words: 1 file, 2 files.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 type versionCmd struct{}

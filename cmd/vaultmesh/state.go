@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,6 +59,9 @@ func (c *stateProveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := c.within(b); err != nil {
+		return err
+	}
 	proved, err := stateIn(b, key)
 	if err != nil {
 		return err
@@ -67,8 +71,28 @@ func (c *stateProveCmd) Run(a *app) error {
 	}
 	return c.show(a, proved, func(w io.Writer) {
 		tellState(w, proved, c.Property)
+		if c.At > 0 {
+			fmt.Fprintf(w, "why this size\tof the roots whose receipts are below size %d of the log, receipt %d has the newest\n", c.At, proved.Receipt)
+		}
 		fmt.Fprintf(w, "written to %s\tvaultmesh state verify %s --trust trust.json\n", c.Out, c.Out)
 	})
+}
+
+// within refuses a size that the log does not have: what was asked about then has not happened.
+func (c *stateProveCmd) within(b *receipt.Bundle) error {
+	note, _ := b.Find("checkpoint")
+	lines := strings.SplitN(string(note.Data), "\n", 3)
+	if len(lines) < 3 {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "state", "checkpoint", "the node's answer has no checkpoint")
+	}
+	size, err := strconv.ParseUint(lines[1], 10, 64)
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "state", "checkpoint", "the node's answer has a checkpoint without a size").Because(err)
+	}
+	if c.At > size {
+		return vaultmesh.Errorf(vaultmesh.NotFound, "state", "at", "the log has size %d, you ask for its state at size %d", size, c.At).WithFix("give a size that it has had, or leave --at out for the newest root")
+	}
+	return nil
 }
 
 // stateIn reads what a bundle claims about a key. Only [receipt.Verify] says whether it is so.

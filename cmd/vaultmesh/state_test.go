@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/test/sample"
 )
 
@@ -55,6 +57,21 @@ func TestStateVerify(t *testing.T) {
 		}
 		if c.status != 0 && strings.Contains(out.String(), "PROVED") {
 			t.Errorf("%s: says that something is proved", name)
+		}
+	}
+}
+
+// A state of the future is not proved by one of the past.
+func TestStateAtIsWithinTheLog(t *testing.T) {
+	w := sample.New(t)
+	b, err := receipt.DecodeBundle(w.Pack(w.Everything()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, fails := range map[uint64]bool{0: false, 1: false, w.Size(): false, w.Size() + 1: true, 99999999: true} {
+		err := (&stateProveCmd{At: at}).within(b)
+		if (err != nil) != fails || fails && vaultmesh.KindOf(err) != vaultmesh.NotFound {
+			t.Errorf("at %d of %d: %v", at, w.Size(), err)
 		}
 	}
 }

@@ -172,4 +172,10 @@ func TestVerifyExtract(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, err, errOut.String())
 		}
 	}
+	if got := say(t, 0, "bundle", "extract", filepath.Join(dir, "bundle"), filepath.Join(dir, "keyless")); !strings.Contains(got, "warning: no --trust") {
+		t.Error(got)
+	}
+	if got := say(t, exitUnusable, "bundle", "extract", filepath.Join(dir, "bundle"), filepath.Join(dir, "keyless")); !strings.Contains(got, "not empty") || !strings.Contains(got, "new folder") {
+		t.Error(got)
+	}
 }

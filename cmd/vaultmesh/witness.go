@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/lawchain/signer"
 	"vaultmesh.org/vaultmesh/lawchain/witness"
 	"vaultmesh.org/vaultmesh/node"
@@ -120,13 +123,19 @@ func (c *witnessKeyCmd) Run(a *app) error {
 }
 
 type witnessConflictsCmd struct {
-	Dir  string `arg:"" help:"Folder of the witness, or <data>/witness (a node as a witness), or <data>/witness-alarms (what the witnesses of a node's own log hold against it)." type:"existingdir"`
+	Dir  string `arg:"" help:"Folder of the witness, or <data>/witness (a node as a witness), or <data>/witness-alarms (what the witnesses of a node's own log hold against it; there is none before the first)." type:"path"`
 	JSON bool   `help:"Print JSON, with the notes."`
 }
 
 // Run shows the evidence. Status 0 where there is none, 1 where a log told two stories.
 func (c *witnessConflictsCmd) Run(a *app) error {
 	list, err := witness.Conflicts(c.Dir)
+	if vaultmesh.KindOf(err) == vaultmesh.NotFound {
+		if err = c.absent(err); err != nil {
+			audit.Tell(a.errOut, "vaultmesh", err)
+			return status(exitUnusable)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -142,7 +151,7 @@ func (c *witnessConflictsCmd) Run(a *app) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(a.out, "%d conflicts\n", len(list))
+		fmt.Fprintln(a.out, counted(len(list), "conflict"))
 		for _, x := range list {
 			found := x.Found
 			if found == "" {
@@ -159,6 +168,18 @@ func (c *witnessConflictsCmd) Run(a *app) error {
 		return status(exitNo)
 	}
 	return nil
+}
+
+// absent is nil where the folder of alarms is not there in the data folder of a node, which makes it at its first alarm.
+func (c *witnessConflictsCmd) absent(cause error) error {
+	if _, err := os.Lstat(c.Dir); errors.Is(err, fs.ErrNotExist) && filepath.Base(c.Dir) == "witness-alarms" {
+		data := filepath.Dir(c.Dir)
+		if st, err := os.Stat(filepath.Join(data, "journal")); err == nil && st.IsDir() {
+			return nil
+		}
+		return vaultmesh.Errorf(vaultmesh.NotFound, "witness.conflicts", c.Dir, "it is not there, and %s is not the data folder of a node", data).WithFix("name <data>/witness-alarms, <data>/witness, or the folder of `vaultmesh witness serve`")
+	}
+	return cause
 }
 
 type witnessStatusCmd struct{ asking }

@@ -160,10 +160,17 @@ func Twins(c *powerflow.Case) []twin.Definition {
 		}
 	}
 	for i := range c.Buses {
-		if b := &c.Buses[i]; x.Shunt[i] != "" {
-			add(x.Shunt[i], ModelShunt, x.BusDevice[i],
-				nameplate{}.whole(Number, b.Number).real(Conductance, b.ShuntMW).real(Susceptance, b.ShuntMVAr), at(AtBus, b.Number))
+		b := &c.Buses[i]
+		if x.Shunt[i] == "" {
+			continue
 		}
+		model := ModelShunt
+		plate := nameplate{}.whole(Number, b.Number).real(Conductance, b.ShuntMW).real(Susceptance, b.ShuntMVAr)
+		if b.ShuntMVAr > 0 {
+			model = ModelCapacitors
+			plate.real(NominalKV, b.BaseKV)
+		}
+		add(x.Shunt[i], model, x.BusDevice[i], plate, at(AtBus, b.Number))
 	}
 	return defs
 }

@@ -1,5 +1,5 @@
 // Package grid owns what a power grid is called: the DTDL models of buses, lines, transformers, generators, loads,
-// shunts and the grid as a whole, the names of their properties, telemetry and commands, the identifiers of their
+// shunts, the grid as a whole and further equipment of substations (docs/models.md lists all), the names of their properties, telemetry and commands, the identifiers of their
 // twins and devices, the file format of grid cases, and the public test cases that it ships. It is on floor 4.
 //
 // It must not know how power flows (powerflow does), who simulates the fleet (pgdt), nor how twins are stored.
@@ -7,7 +7,8 @@ package grid
 
 import "vaultmesh.org/vaultmesh"
 
-// The models, by DTMI.
+// The models of the twins that Twins defines, by DTMI. Models has more: equipment of substations that no public case
+// describes.
 const (
 	ModelBus         = "dtmi:org:vaultmesh:grid:Bus;1"
 	ModelBranch      = "dtmi:org:vaultmesh:grid:Branch;1" // what Line and Transformer share; no twin is a bare Branch
@@ -16,6 +17,7 @@ const (
 	ModelGenerator   = "dtmi:org:vaultmesh:grid:Generator;1"
 	ModelLoad        = "dtmi:org:vaultmesh:grid:Load;1"
 	ModelShunt       = "dtmi:org:vaultmesh:grid:Shunt;1"
+	ModelCapacitors  = "dtmi:org:vaultmesh:grid:CapacitorBank;1" // a shunt that injects reactive power
 	ModelGrid        = "dtmi:org:vaultmesh:grid:Grid;1"
 )
 
@@ -40,6 +42,7 @@ const (
 	SlackUnit   = "slack"                // the unit stands at the case's slack bus
 	Conductance = "conductance"          // MW consumed at 1 pu
 	Susceptance = "susceptance"          // MVAr injected at 1 pu
+	NominalKV   = "nominalVoltage"       // kV of a capacitor bank, 0 = not known
 	NominalP    = "nominalActivePower"   // MW of a load
 	NominalQ    = "nominalReactivePower" // MVAr of a load
 	CaseName    = "caseName"

@@ -2,6 +2,7 @@ package anchor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -348,8 +349,101 @@ func TestBudget(t *testing.T) {
 	c.twist = func(j Job) Job { j.Fee = "40"; return j }
 	w.tick(poll)
 	cov = w.coverage("bitcoin")
+	w.same("spent", cov.Today+" "+cov.Spent, "100 180") // the third is confirmed: it may still be taken back, and cost more
+	w.tick(poll)
+	cov = w.coverage("bitcoin")
 	w.same("spent", cov.Today+" "+cov.Spent, "40 120") // all three jobs; today, the one of today
-	_ = ids
+	for _, id := range append(ids, third) {
+		w.want(id, Final)
+	}
+}
+
+// A target that forgets what it signed and sent, and says that it costs nothing any more, is not believed: what may be paid
+// stays in the accounts, and the day's budget ends it.
+func TestBudgetOfAForgetfulTarget(t *testing.T) {
+	for name, forget := range map[string]func(*Job){
+		"without a memo":        func(j *Job) { j.State, j.Memo, j.Proof, j.Fee = Queued, nil, nil, "" },
+		"with a memo":           func(j *Job) { j.State, j.Memo, j.Proof, j.Fee = Queued, json.RawMessage(`{}`), nil, "" },
+		"and counts it himself": func(j *Job) { j.State, j.Memo, j.Proof = Queued, nil, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain("bitcoin")
+			c.budget = big.NewInt(250)
+			w := newWorld(t, Options{GiveUp: 100 * time.Hour}, Plan{Target: c, Burst: 100})
+			w.grow(1)
+			id, forgets := w.ask()[0].ID, true
+			c.twist = func(j Job) Job {
+				switch {
+				case j.State != Queued && forgets:
+					forget(&j)
+				case strings.Contains(name, "counts") && j.Detail == "built": // as package ethereum does
+					j.Fee = fmt.Sprint(100 * (len(c.sent) + 1))
+				}
+				return j
+			}
+			for day := range 2 {
+				for range 8 {
+					w.tick(poll)
+					w.restart()
+				}
+				w.same("sent", len(c.sent), 2*(day+1)) // two fit into a day's budget
+				w.same("spent today", w.coverage("bitcoin").Today, "200")
+				w.same("spent", w.coverage("bitcoin").Spent, 100*len(c.sent))
+				w.tick(24 * time.Hour)
+			}
+			forgets = false
+			w.tick(24 * time.Hour)
+			c.mine(10)
+			for range 4 {
+				w.tick(poll)
+			}
+			w.want(id, Final)
+			w.same("spent", w.coverage("bitcoin").Spent, 100*len(c.sent))
+		})
+	}
+}
+
+// What a job did not cost after all goes back to the days that were charged for it: it makes no room on another.
+func TestRefundGoesToItsDay(t *testing.T) {
+	c := newChain("bitcoin")
+	c.budget = big.NewInt(250)
+	w := newWorld(t, Options{GiveUp: 100 * time.Hour}, Plan{Target: c, Burst: 100})
+	w.grow(1)
+	first := w.ask()[0].ID
+	w.tick(poll)
+	w.want(first, Submitted)
+	w.same("the first day", w.coverage("bitcoin").Today, "100")
+	one := w.clock.now()
+	w.clock.pass(24 * time.Hour)
+	c.twist = func(j Job) Job { j.Fee = "150"; return j } // dearer by 50, on the second day
+	w.tick(poll)
+	c.twist = nil
+	w.same("the second day", w.coverage("bitcoin").Today, "50")
+	c.mine(1)
+	w.tick(poll)
+	w.want(first, Confirmed)
+	w.grow(1)
+	second := w.ask()[0].ID
+	w.tick(poll)
+	w.want(second, Submitted)
+	w.same("the second day", w.coverage("bitcoin").Today, "150")
+	w.restart()
+	c.mine(5)
+	c.twist = func(j Job) Job {
+		if j.ID == first {
+			j.Fee = "40"
+		}
+		return j
+	}
+	w.tick(poll)
+	w.want(first, Final)
+	w.same("the second day", w.coverage("bitcoin").Today, "100")
+	day, _, err := w.j.Get(keyDay("bitcoin", one.UTC().Format("20060102")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.same("the first day", string(day), "40")
+	w.same("all", w.coverage("bitcoin").Spent, "140")
 }
 
 // A day's budget that is too small for a higher fee does not keep a sent transaction from being found in its block.

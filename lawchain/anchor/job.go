@@ -104,6 +104,8 @@ type Payer interface {
 	Target
 	// Budget is the most that all jobs of one UTC day may cost together, in the smallest unit, and that unit's name
 	// ("satoshi"). nil means no limit. The caller accounts it durably: a job whose Fee does not fit into what is left
-	// of the day is not stored, and so never sent; it is built anew on the next day.
+	// of the day is not stored, and so never sent; it is built anew on the next day. A Fee that sinks is given back when
+	// the job is Final and not before; what was charged for a Memo that the target gave up, back to Queued, and does not
+	// count in its new Fee, stays charged for good.
 	Budget() (perDay *big.Int, unit string)
 }

@@ -48,14 +48,22 @@ func keyAsked(d vaultmesh.Digest) []byte { return append([]byte("l/j/k/"), d[:].
 // record is a job as it is stored.
 type record struct {
 	Job
-	Charged   string    `json:"charged,omitempty"` // what of Fee is in the accounts
-	Day       string    `json:"day,omitempty"`     // the day that was charged last
+	Charged   string    `json:"charged,omitempty"` // what is in the accounts for it, over all days
+	Sunk      string    `json:"sunk,omitempty"`    // part of it: for what was signed and given up by the target, and may be paid all the same
+	Days      []charged `json:"days,omitempty"`    // what of Charged is in which day's account, oldest first
+	Day       string    `json:"day,omitempty"`     // the one day that was charged, in records without Days
 	Receipted bool      `json:"receipted,omitempty"`
 	Watch     time.Time `json:"watch,omitzero"` // until when a final job is proved again from time to time
 
 	number uint64    // of the job: its key
 	due    time.Time // when it is looked at again: NotBefore, or later where a step found nothing new
 	looked time.Time // when it was looked at last, in this process
+}
+
+// charged is what is in one day's account for a job.
+type charged struct {
+	Day string `json:"day"` // as in 20060102, UTC
+	Fee string `json:"fee"`
 }
 
 // standing is what is known of a target over all its jobs.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/big"
 	"runtime/debug"
 	"time"
 
@@ -271,7 +270,7 @@ func (e *Engine) store(ctx context.Context, l *lane, x, y *record) error {
 		if stand, _, err = getJSON[standing](tx, keyStanding(l.name)); err != nil {
 			return err
 		}
-		if err := e.charge(tx, l, y, &stand); err != nil {
+		if err := e.charge(tx, l, x, y, &stand); err != nil {
 			return err
 		}
 		if lost {
@@ -366,63 +365,6 @@ func fallBack(tx journal.Tx, target string, s *standing) error {
 		}
 		return true, nil
 	})
-}
-
-// overdrawn says that the day's budget is spent.
-type overdrawn struct {
-	err   error
-	until time.Time
-}
-
-func (o *overdrawn) Error() string { return o.err.Error() }
-func (o *overdrawn) Unwrap() error { return o.err }
-
-// charge puts what the job may cost into the accounts of the day. It refuses where the day's budget does not hold it: then
-// nothing of y is stored, and what was signed is never sent.
-func (e *Engine) charge(tx journal.Tx, l *lane, y *record, s *standing) error {
-	fee, ok := amount(y.Fee)
-	charged, ok2 := amount(y.Charged)
-	total, ok3 := amount(s.Spent)
-	if !ok || !ok2 || !ok3 {
-		return damaged("fees", nil)
-	}
-	delta := new(big.Int).Sub(fee, charged)
-	if delta.Sign() == 0 {
-		return nil
-	}
-	now := e.o.Now().UTC()
-	day := y.Day
-	if delta.Sign() > 0 {
-		day = now.Format("20060102")
-	}
-	raw, _, err := tx.Get(keyDay(l.name, day))
-	if err != nil {
-		return err
-	}
-	spent, ok := amount(string(raw))
-	if !ok {
-		return damaged("fees", nil)
-	}
-	spent.Add(spent, delta)
-	if delta.Sign() > 0 {
-		if payer, ok := l.plan.Target.(Payer); ok {
-			if most, unit := payer.Budget(); most != nil && spent.Cmp(most) > 0 {
-				until := now.Truncate(24 * time.Hour).Add(24*time.Hour + time.Duration(l.rng.Int64N(int64(time.Minute))))
-				return &overdrawn{vaultmesh.Errorf(vaultmesh.RateLimited, "anchor.budget", y.ID, "it may cost %s %s, and %s of the day's %s would be exceeded", y.Fee, unit, spent, most).
-					WithFix("it is tried again tomorrow (UTC); raise the day's budget if it should go today"), until}
-			}
-		}
-	}
-	if spent.Sign() < 0 {
-		spent.SetInt64(0)
-	}
-	total.Add(total, delta)
-	if total.Sign() < 0 {
-		total.SetInt64(0)
-	}
-	tx.Put(keyDay(l.name, day), []byte(written(spent)))
-	s.Spent, y.Charged, y.Day = written(total), y.Fee, day
-	return nil
 }
 
 // submit runs op in a commit of the journal and waits for it however long it takes: what a target did must not be forgotten

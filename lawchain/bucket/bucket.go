@@ -8,6 +8,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -103,6 +104,12 @@ func Open(ctx context.Context, address string) (Bucket, error) {
 // place names a URL without credentials and parameters.
 func place(u *url.URL) string {
 	return fmt.Sprintf("%s://%s%s", u.Scheme, u.Host, u.Path)
+}
+
+// notOpened says why a driver did not open a bucket, without the URL that it puts into its error: an endpoint in the
+// parameters may hold a password.
+func notOpened(u, given *url.URL, err error) error {
+	return errors.New(strings.ReplaceAll(err.Error(), given.String(), place(u)))
 }
 
 // check refuses names that would leave the bucket or that some kinds of bucket could not hold.

@@ -13,6 +13,7 @@ import (
 	"gocloud.dev/gcerrors"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // cloud is a [Bucket] through gocloud.dev/blob. A service answers a write after it is durable.
@@ -151,19 +152,19 @@ func (c *cloud) failed(op, name string, err error) error {
 	}
 	subject := c.where + "/" + name
 	if code := statusOf(err); code == http.StatusPreconditionFailed || code == http.StatusConflict {
-		return vaultmesh.Errorf(vaultmesh.Conflict, op, subject, "it exists").Because(err)
+		return vaultmesh.Errorf(vaultmesh.Conflict, op, subject, "it exists").Because(remote.Cause(err))
 	}
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
-		return vaultmesh.Errorf(vaultmesh.NotFound, op, subject, "no such object").Because(err)
+		return vaultmesh.Errorf(vaultmesh.NotFound, op, subject, "no such object").Because(remote.Cause(err))
 	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
 		return vaultmesh.Errorf(vaultmesh.Conflict, op, subject, "it exists")
 	case gcerrors.PermissionDenied:
-		return vaultmesh.Errorf(vaultmesh.Denied, op, subject, "the service refuses").Because(err).WithFix("check the credentials, their rights, and the retention of the object")
+		return vaultmesh.Errorf(vaultmesh.Denied, op, subject, "the service refuses").Because(remote.Cause(err)).WithFix("check the credentials, their rights, and the retention of the object")
 	case gcerrors.InvalidArgument:
-		return vaultmesh.Errorf(vaultmesh.Invalid, op, subject, "the service does not accept the request").Because(err)
+		return vaultmesh.Errorf(vaultmesh.Invalid, op, subject, "the service does not accept the request").Because(remote.Cause(err))
 	}
-	return vaultmesh.Errorf(vaultmesh.Unavailable, op, subject, "the service does not answer as it should").Because(err)
+	return vaultmesh.Errorf(vaultmesh.Unavailable, op, subject, "the service does not answer as it should").Because(remote.Cause(err))
 }
 
 // statusOf is the HTTP status of a service's answer, 0 where there is none.

@@ -40,7 +40,7 @@ func openGCS(ctx context.Context, u *url.URL) (Bucket, error) {
 	}
 	b, err := opener.OpenBucketURL(ctx, bare)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, place(u), "not the address of a GCS bucket").Because(err).WithFix("%s", fix)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, place(u), "not the address of a GCS bucket").Because(notOpened(u, bare, err)).WithFix("%s", fix)
 	}
 	g := &gcsBucket{cloud: cloud{b: b, prefix: prefix, where: place(u), lock: lockGCS}, name: u.Host}
 	if !b.As(&g.client) {

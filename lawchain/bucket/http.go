@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // web is a [Bucket] behind a web server, to read only.
@@ -42,6 +43,9 @@ func (h *web) Close() error {
 	return nil
 }
 
+// object names an object without what the address holds of users and passwords.
+func (h *web) object(name string) string { return strings.TrimSuffix(h.where, "/") + "/" + name }
+
 // Get implements [Bucket].
 func (h *web) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	const op = "bucket.get"
@@ -54,24 +58,24 @@ func (h *web) Get(ctx context.Context, name string, limit int64) ([]byte, error)
 	}
 	a, err := h.client.Do(q)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.where, "the server does not answer").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.where, "the server does not answer").Because(remote.Cause(err))
 	}
 	defer func() { _ = a.Body.Close() }()
 	switch a.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound, http.StatusGone:
-		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, h.base+name, "no such object")
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, h.object(name), "no such object")
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, h.base+name, "the server answers %s", a.Status)
+		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, h.object(name), "the server answers %s", a.Status)
 	default:
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.base+name, "the server answers %s", a.Status)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.object(name), "the server answers %s", a.Status)
 	}
 	b, err := io.ReadAll(io.LimitReader(a.Body, limit+1))
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.base+name, "the answer breaks off").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, h.object(name), "the answer breaks off").Because(remote.Cause(err))
 	}
 	if int64(len(b)) > limit {
-		return nil, tooLarge(h.base+name, limit)
+		return nil, tooLarge(h.object(name), limit)
 	}
 	return b, nil
 }

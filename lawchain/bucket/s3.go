@@ -28,7 +28,7 @@ func openS3(ctx context.Context, u *url.URL) (Bucket, error) {
 	prefix, bare := prefixOf(u)
 	b, err := new(s3blob.URLOpener).OpenBucketURL(ctx, bare)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bucket.open", place(u), "not the address of an S3 bucket").Because(err).
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bucket.open", place(u), "not the address of an S3 bucket").Because(notOpened(u, bare, err)).
 			WithFix("write s3://bucket?region=eu-central-1; for another service add endpoint=https://…&use_path_style=true; credentials come from the environment or the shared AWS files")
 	}
 	s := &s3Bucket{cloud: cloud{b: b, prefix: prefix, where: place(u), lock: lockS3}, name: u.Host}

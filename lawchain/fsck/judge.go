@@ -164,6 +164,7 @@ func (j *judge) receipt(f fact) error {
 	}
 	if j.domain == "" {
 		j.domain = f.r.Domain
+		j.keys.pins.Domain = j.domain // only the judge looks at it: what keys say is about this domain
 	}
 	if f.r.Domain != j.domain {
 		j.found.receipt(checkEntries, i, f.r.Subject, "it belongs to domain %q, not %q", f.r.Domain, j.domain)
@@ -278,9 +279,10 @@ func (j *judge) missing(leaves []vaultmesh.Digest, n uint64) error {
 // errHole ends the reading where neither a receipt nor its hash is there: indexes behind it could not be told.
 var errHole = errors.New("receipts and their hashes are missing: the rest cannot be judged")
 
-// checkpoint judges the signed note. It is called at the end, when the log's own statements about keys are known.
+// checkpoint judges the signed note, at the end, when the log's own statements about keys are known; where only pinned
+// keys count, also before anything else is read.
 func (j *judge) checkpoint(signed []byte, where string) bool {
-	if _, err := j.keys.history.Checkpoint(signed); err != nil {
+	if err := j.keys.checkpoint(signed); err != nil {
 		j.found.damage(checkCheckpoint, where, "%v", err)
 		return false
 	}

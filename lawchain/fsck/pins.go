@@ -14,7 +14,7 @@ type Pins struct {
 	Domain vaultmesh.Domain // empty where it is not known
 	Keys   []receipt.Key    // of the log, and of receipts; without the latter receipts' own signatures are not judged
 	Roots  []ed25519.PublicKey
-	// Follow accepts keys to which a pinned one handed over in the log.
+	// Follow accepts keys to which a pinned one handed over in the log. Retirements count with and without it.
 	Follow bool
 }
 
@@ -61,17 +61,31 @@ func (k *keyring) follow() error {
 	k.history = h
 	known := maps.Clone(*k.known.Load())
 	for _, key := range h.Keys(receipt.PurposeReceipt) {
+		if !k.accepts(key) {
+			continue
+		}
 		known[receipt.KeyID(key.Public)] = key.Public
 	}
 	k.known.Store(&known)
 	return nil
 }
 
-// add follows one more statement about keys.
-func (k *keyring) add(e receipt.KeyEntry) error {
-	if !k.pins.Follow {
-		return nil
+// accepts reports whether the pins let a key of the history count.
+func (k *keyring) accepts(key receipt.Key) bool { return key.Pinned || k.pins.Follow }
+
+// checkpoint verifies a signed checkpoint by the keys that count at its size, as far as the log is read.
+func (k *keyring) checkpoint(signed []byte) error {
+	key, err := k.history.Checkpoint(signed)
+	if err == nil && !k.accepts(key) {
+		return vaultmesh.Errorf(vaultmesh.Denied, "fsck", key.Origin, "no key that counts there and is pinned signed it, but a key that a pinned one handed over to").
+			WithFix("pin the new key, or set follow_keys in the trust file")
 	}
+	return err
+}
+
+// add follows one more statement about keys. It is done whether keys are followed or not: that a pinned key was retired
+// counts for everybody who has the whole log.
+func (k *keyring) add(e receipt.KeyEntry) error {
 	k.chain = append(k.chain, e)
 	if err := k.follow(); err != nil {
 		k.chain = k.chain[:len(k.chain)-1]

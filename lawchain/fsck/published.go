@@ -62,8 +62,8 @@ func (p *published) check(ctx context.Context, r *Report) error {
 	if err == nil {
 		err = p.j.tree.Partial(p.full)
 	}
-	if p.o.Pins.Follow && (err == nil || ended(err, &p.found) == nil) {
-		p.j.checkpoint(raw, tiles.Checkpoint)
+	if err == nil || ended(err, &p.found) == nil {
+		p.j.checkpoint(raw, tiles.Checkpoint) // again: a pinned key may have been retired
 	}
 	p.j.end(r, head.Size, head.Root, err == nil)
 	if err == nil {

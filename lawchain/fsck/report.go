@@ -7,6 +7,7 @@ package fsck
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,10 +52,14 @@ const (
 	checkArchive    = "archive"    // segments follow one another, and their manifests are signed
 )
 
+// ofReceipts are the checks of which nothing is known where the receipts were not read.
+var ofReceipts = map[string]bool{checkEntries: true, checkTree: true, checkChains: true, checkTimes: true, checkSignatures: true}
+
 // Check is one thing that was looked at in the whole log.
 type Check struct {
 	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
+	OK       bool   `json:"ok"`     // judged, to the end, and without a problem
+	Judged   bool   `json:"judged"` // what it is about was read
 	Problems uint64 `json:"problems,omitempty"`
 }
 
@@ -80,6 +85,7 @@ type Report struct {
 // maxProblems are kept; the check ends early when far more were found, since the verdict is clear.
 const (
 	maxProblems = 50
+	maxOfCheck  = 10 // of each check, so that one kind of problem does not hide the others
 	endProblems = 10_000
 	maxNotes    = 20
 )
@@ -100,7 +106,7 @@ func (f *findings) add(p Problem) {
 		f.counts = map[string]uint64{}
 	}
 	f.counts[p.Check]++
-	if len(f.problems) < maxProblems {
+	if len(f.problems) < maxProblems && f.counts[p.Check] <= maxOfCheck {
 		f.problems = append(f.problems, p)
 	} else {
 		f.more++
@@ -134,9 +140,17 @@ func (f *findings) count() uint64 {
 func (r *Report) finish(f *findings, failure error, began time.Time, checks ...string) *Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	unread := r.Receipts < r.Size || r.Receipts == 0 && len(f.problems) > 0
 	r.Checks = []Check{}
-	for _, name := range checks {
-		r.Checks = append(r.Checks, Check{Name: name, OK: f.counts[name] == 0 && failure == nil, Problems: f.counts[name]})
+	rank := map[string]int{}
+	for i, name := range checks {
+		rank[name] = i
+		judged := f.counts[name] > 0 || failure == nil && !(unread && ofReceipts[name])
+		r.Checks = append(r.Checks, Check{Name: name, OK: judged && f.counts[name] == 0 && failure == nil, Judged: judged, Problems: f.counts[name]})
+	}
+	slices.SortStableFunc(f.problems, func(a, b Problem) int { return rank[a.Check] - rank[b.Check] })
+	if r.Signed == 0 && f.counts[checkSignatures] > 0 {
+		f.notes = append(f.notes, "no receipt has a good signature by a pinned key: is this the trust file of this log?")
 	}
 	r.Problems, r.More, r.Notes = f.problems, f.more, f.notes
 	if r.Problems == nil {

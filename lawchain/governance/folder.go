@@ -27,6 +27,7 @@ type folder struct {
 	root  *os.Root
 	read  int64
 	files map[string]fs.FileMode // regular and others, by slash-separated path
+	got   map[string]bool        // which were read, by path
 }
 
 func openFolder(dir string) (*folder, error) {
@@ -38,7 +39,7 @@ func openFolder(dir string) (*folder, error) {
 		}
 		return nil, vaultmesh.Errorf(kind, "governance.open", dir, "cannot open the folder").Because(err)
 	}
-	return &folder{root: root, files: map[string]fs.FileMode{}}, nil
+	return &folder{root: root, files: map[string]fs.FileMode{}, got: map[string]bool{}}, nil
 }
 
 // walk lists everything below the given folders; absent ones are left out.
@@ -138,6 +139,7 @@ func (f *folder) get(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, name, "cannot read it").Because(err)
 	}
+	f.got[path.Clean(name)] = true
 	if f.read += int64(len(data)); int64(len(data)) > limit {
 		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, name, "it has more than %d bytes", limit)
 	}

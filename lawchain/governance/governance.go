@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -66,7 +67,38 @@ func Import(dir string, o Options) (*Report, error) {
 	if err := m.judge(); err != nil {
 		return nil, err
 	}
+	m.leftOut()
+	if r := m.report; len(m.files) == 0 && r.NotRead > 0 {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "governance.import", dir, "%d files, such as %.100q, and none where such files belong", r.NotRead, r.NotReadNames[0]).WithFix("%s", layout)
+	}
 	return m.report, nil
+}
+
+// layout is where files are looked for.
+const layout = "entries belong in governance/lawchain, governance/incidents and governance/drafts, receipts of anchors in governance/anchor-receipts, capabilities and manifests in folders of those names beside governance"
+
+// leftOut notes the files of the governance folder, and of the folders that were judged, that nobody looked into. Where
+// there is more than the bounds allow, it notes what it found.
+func (m *importer) leftOut() {
+	all := &folder{root: m.root, files: map[string]fs.FileMode{}}
+	if err := all.walk(m.base); err != nil {
+		m.report.NotReadMore = true
+	}
+	for name, mode := range m.files {
+		all.files[name] = mode
+	}
+	refused := map[string]bool{}
+	for _, f := range m.report.Findings {
+		refused[f.Path] = true
+	}
+	for _, name := range all.names() {
+		if m.got[name] || refused[name] {
+			continue
+		}
+		if m.report.NotRead++; len(m.report.NotReadNames) < maxNotRead {
+			m.report.NotReadNames = append(m.report.NotReadNames, name)
+		}
+	}
 }
 
 // importer is one import at work.
@@ -85,7 +117,7 @@ type importer struct {
 
 func newImporter(f *folder, dir string) *importer {
 	return &importer{folder: f, base: "governance", pinned: map[string]bool{}, keys: map[string]*Key{}, signatures: map[string]string{}, roots: map[string]bool{}, proposals: map[string]object{},
-		report: &Report{Folder: dir, Entries: []Entry{}, Keys: []Key{}, Charters: []Charter{}, Findings: []Finding{}, Limits: limits}}
+		report: &Report{Folder: dir, Entries: []Entry{}, Keys: []Key{}, Charters: []Charter{}, NotReadNames: []string{}, Findings: []Finding{}, Limits: limits}}
 }
 
 // charter is an entry about a specification.

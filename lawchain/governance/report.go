@@ -90,9 +90,17 @@ type Report struct {
 	Charters []Charter `json:"charters"`
 	Anchors  Anchors   `json:"anchors"`
 	Findings []Finding `json:"findings"`
+	// NotRead is the number of files in the governance folder, and in those beside it, into which nobody looked: they lie
+	// where nothing belongs, or are no JSON. NotReadNames are the first of them. Clean says nothing about them.
+	NotRead      int      `json:"not_read"`
+	NotReadNames []string `json:"not_read_names"`
+	NotReadMore  bool     `json:"not_read_more,omitempty"` // there are more, beyond the bounds
 	// Limits is what cannot be verified about any such folder, however it looks.
 	Limits []string `json:"limits"`
 }
+
+// maxNotRead bounds the names of files that were not read.
+const maxNotRead = 20
 
 // limits hold for every folder of this format.
 var limits = []string{

@@ -185,8 +185,16 @@ func (x *Sealed) additional() []byte {
 	return append(append([]byte(x.Principal), 0), x.Commitment[:]...)
 }
 
-// Put stores a sealed text in the commit of tx.
+// Put stores a sealed text in the commit of tx. Conflict where a text of the same commitment was kept before, erased or
+// not: whoever was shown another's opening must not put it under a key of their own, under which its author's erasure
+// would not reach it.
 func Put(tx journal.Tx, x Sealed) error {
+	if _, kept, err := tx.Get(keyText(x.Commitment)); err != nil {
+		return err
+	} else if kept {
+		return vaultmesh.Errorf(vaultmesh.Conflict, "private.put", x.Commitment.String(), "a text of this commitment was kept before").
+			WithFix("make a commitment of your own, with 32 fresh random bytes of salt; to repeat a request, repeat its idempotency key")
+	}
 	b, err := json.Marshal(x)
 	if err != nil {
 		return vaultmesh.Errorf(vaultmesh.Internal, "private.put", string(x.Principal), "cannot store").Because(err)

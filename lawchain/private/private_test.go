@@ -155,10 +155,42 @@ func TestNoTextForAnother(t *testing.T) {
 		"short nonce":        {x.Principal, x.Commitment, x.Key, x.Nonce[:5], x.Ciphertext},
 		"empty":              {x.Principal, x.Commitment, x.Key, x.Nonce, nil},
 	} {
-		must(t, j.Submit(context.Background(), journal.Commands, func(tx journal.Tx) error { return Put(tx, bad) }))
+		must(t, j.Submit(context.Background(), journal.Commands, func(tx journal.Tx) error {
+			tx.Delete(keyText(bad.Commitment)) // as no node does
+			return Put(tx, bad)
+		}))
 		if _, err := s.Open(j, bad.Commitment); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A text that was kept stays its author's, also once it is erased.
+func TestNoTextTwice(t *testing.T) {
+	s, j := openAll(t, t.TempDir())
+	defer func() { must(t, j.Close()) }()
+	d, _ := keep(t, s, j, "operator:ada", "x")
+	o, err := s.Open(j, d)
+	must(t, err)
+	again := func() error {
+		x, err := s.Seal("agent:mallory", o)
+		must(t, err)
+		return j.Submit(context.Background(), journal.Commands, func(tx journal.Tx) error { return Put(tx, x) })
+	}
+	if err := again(); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+		t.Errorf("another's text: %v", err)
+	}
+	if all, _, err := s.Kept(j, "agent:mallory"); err != nil || all != 0 {
+		t.Errorf("%d texts: %v", all, err)
+	}
+	if _, err := s.Erase("operator:ada"); err != nil {
+		t.Fatal(err)
+	}
+	if err := again(); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+		t.Errorf("another's erased text: %v", err)
+	}
+	if _, err := s.Open(j, d); vaultmesh.KindOf(err) != vaultmesh.Expired {
+		t.Errorf("after the erasure: %v", err)
 	}
 }
 

@@ -254,9 +254,9 @@ func TestVaultTransit(t *testing.T) {
 	if _, err := signer.Open(t.Context(), c); vaultmesh.KindOf(err) != vaultmesh.NotFound && vaultmesh.KindOf(err) != vaultmesh.Invalid {
 		t.Errorf("no such key: %v", err)
 	}
-	for _, addr := range []string{"http://vault.example:8200", "vault.example:8200", "", "ftp://127.0.0.1"} {
+	for _, addr := range []string{"http://vault.example:8200", "vault.example:8200", "", "ftp://127.0.0.1", "https://hidden:hunter2@127.0.0.1:1", "http://127.0.0.1:1?key=hunter2", "http://hidden:hunter2@[::1"} {
 		c.Address = addr
-		if _, err := signer.Open(t.Context(), c); vaultmesh.KindOf(err) != vaultmesh.Invalid {
+		if _, err := signer.Open(t.Context(), c); vaultmesh.KindOf(err) != vaultmesh.Invalid || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", addr, err)
 		}
 	}

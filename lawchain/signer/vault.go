@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // transit is a key of Vault's transit engine, of the one version that was the latest when it was opened: a rotation in
@@ -39,8 +40,11 @@ func openVault(ctx context.Context, c Config) (Key, error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.Key, "not the name of a transit key")
 	}
 	u, err := url.Parse(c.Address)
+	if err == nil && (u.User != nil || u.RawQuery != "") {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, remote.Place(c.Address), "the address holds a user, a password or a query").WithFix("write https://host:port alone; the token stands in the token file")
+	}
 	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.Address, "not an https address; http is for this machine only, since a token would travel in the clear")
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, remote.Place(c.Address), "not an https address; http is for this machine only, since a token would travel in the clear")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
@@ -125,7 +129,7 @@ func (t *transit) authorised() (*api.Client, error) {
 	return client, nil
 }
 
-// failed gives an error of the API its kind. The library's text may hold the address and the path, never the token.
+// failed gives an error of the API its kind. The library's text may hold the host and the path that was asked, never the token.
 func (t *transit) failed(op string, err error) error {
 	kind := vaultmesh.Unavailable
 	var r *api.ResponseError
@@ -137,12 +141,14 @@ func (t *transit) failed(op string, err error) error {
 			kind = vaultmesh.Invalid
 		}
 	}
-	return vaultmesh.Errorf(kind, op, t.Where(), "Vault refused or did not answer").Because(err).WithFix("the token needs read on %s/keys/%s and update on %s/sign/%s", t.c.Mount, t.c.Key, t.c.Mount, t.c.Key)
+	return vaultmesh.Errorf(kind, op, t.Where(), "Vault refused or did not answer").Because(remote.Cause(err)).WithFix("the token needs read on %s/keys/%s and update on %s/sign/%s", t.c.Mount, t.c.Key, t.c.Mount, t.c.Key)
 }
 
 func (t *transit) Public() ed25519.PublicKey { return t.public }
 
-func (t *transit) Where() string { return "Vault " + t.c.Address + ", " + t.c.Mount + "/" + t.c.Key }
+func (t *transit) Where() string {
+	return "Vault " + remote.Place(t.c.Address) + ", " + t.c.Mount + "/" + t.c.Key
+}
 
 func (t *transit) Close() error {
 	t.http.CloseIdleConnections()

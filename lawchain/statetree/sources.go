@@ -6,7 +6,6 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/proof/state"
 	"vaultmesh.org/vaultmesh/twin"
 )
@@ -64,7 +63,7 @@ func (t *Tree) sources(b *builder, now *twin.Snapshot, size uint64, old meta) (s
 func (t *Tree) compared(b *builder, now *twin.Snapshot, old meta) (sources, error) {
 	heads := func(fn func(string, state.Subject) error) error {
 		return b.stored.Heads(func(subject string, count uint64, last vaultmesh.LogIndex, leaf vaultmesh.Digest) (bool, error) {
-			if !lawchain.InStateTree(subject) || old.version > 0 && uint64(last) < old.root.Size {
+			if !state.InStateTree(subject) || old.version > 0 && uint64(last) < old.root.Size {
 				return true, nil
 			}
 			err := fn(subject, state.Subject{Count: count, Index: last, Leaf: leaf})

@@ -159,7 +159,7 @@ func (w *world) documents() map[string][]byte {
 		return true
 	})
 	must(w.t, w.l.Stored().Heads(func(subject string, count uint64, last vaultmesh.LogIndex, leaf vaultmesh.Digest) (bool, error) {
-		if lawchain.InStateTree(subject) {
+		if state.InStateTree(subject) {
 			docs[state.SubjectKey(subject)] = state.Subject{Count: count, Index: last, Leaf: leaf}.Append(nil)
 		}
 		return true, nil
@@ -226,7 +226,7 @@ func (w *world) committed(root Root) {
 // proves asks for the proof of every key, and of some that do not exist.
 func (w *world) proves(root Root, docs map[string][]byte, size uint64) {
 	w.t.Helper()
-	ask := []string{"twin/absent", "twin/line", "subject/halt/test", "subject/command/1", "twin/line-1000000"}
+	ask := []string{"twin/absent", "twin/line", "subject/halt/test", "subject/halt/none", "twin/line-1000000"}
 	for k := range docs {
 		ask = append(ask, k)
 	}

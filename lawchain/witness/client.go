@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // maxAhead is how far the time of a cosignature may lie in the future: the clocks of witnesses are not ours.
@@ -54,24 +55,24 @@ func (c *Client) Add(ctx context.Context, r Request) ([]note.Signature, error) {
 	case http.StatusConflict:
 		held, ok := decimal(bytes.TrimSuffix(body, []byte("\n")))
 		if kind != sizeType || !ok {
-			return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.URL, "the answer 409 does not tell a size")
+			return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, remote.Place(c.URL), "the answer 409 does not tell a size")
 		}
 		return nil, &SizeError{Old: r.Old, Held: held}
 	case http.StatusUnprocessableEntity:
 		return nil, errProof
 	case http.StatusNotFound:
-		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, c.URL, "the witness does not know this log").WithFix("give its operator the log's verifier key, and check the URL in the policy")
+		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, remote.Place(c.URL), "the witness does not know this log").WithFix("give its operator the log's verifier key, and check the URL in the policy")
 	case http.StatusForbidden:
-		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, c.URL, "the witness does not know the key that signed").WithFix("give its operator the log's present verifier key; after a rotation, before the old one is retired")
+		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, remote.Place(c.URL), "the witness does not know the key that signed").WithFix("give its operator the log's present verifier key; after a rotation, before the old one is retired")
 	}
-	return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "the witness answered with status %d", status)
+	return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, remote.Place(c.URL), "the witness answered with status %d", status)
 }
 
 // Held asks for the checkpoint that the witness holds. Not every witness has this route; what it gives is not verified.
 func (c *Client) Held(ctx context.Context, origin string) ([]byte, error) {
 	status, _, body, err := c.do(ctx, http.MethodGet, c.URL+"/log/"+originName(origin)+"/checkpoint", nil)
 	if err == nil && status != http.StatusOK {
-		err = vaultmesh.Errorf(vaultmesh.NotFound, "witness.held", c.URL, "the witness answered with status %d", status)
+		err = vaultmesh.Errorf(vaultmesh.NotFound, "witness.held", remote.Place(c.URL), "the witness answered with status %d", status)
 	}
 	return body, err
 }
@@ -80,7 +81,7 @@ func (c *Client) do(ctx context.Context, method, url string, body []byte) (statu
 	const op = "witness.ask"
 	q, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Invalid, op, url, "not an address").Because(err)
+		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Invalid, op, remote.Place(c.URL), "not an address")
 	}
 	client := c.HTTP
 	if client == nil {
@@ -88,14 +89,14 @@ func (c *Client) do(ctx context.Context, method, url string, body []byte) (statu
 	}
 	r, err := client.Do(q)
 	if err != nil {
-		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "the witness cannot be reached").Because(err)
+		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, remote.Place(c.URL), "the witness cannot be reached").Because(remote.Cause(err))
 	}
 	defer r.Body.Close()
 	if answer, err = io.ReadAll(io.LimitReader(r.Body, MaxRequest+1)); err != nil {
-		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "the answer was cut off").Because(err)
+		return 0, "", nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, remote.Place(c.URL), "the answer was cut off").Because(remote.Cause(err))
 	}
 	if len(answer) > MaxRequest {
-		return 0, "", nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, c.URL, "an answer of more than %d bytes", MaxRequest)
+		return 0, "", nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, remote.Place(c.URL), "an answer of more than %d bytes", MaxRequest)
 	}
 	return r.StatusCode, r.Header.Get("Content-Type"), answer, nil
 }
@@ -110,14 +111,14 @@ func (c *Client) open(checkpoint, lines []byte) ([]note.Signature, error) {
 	}
 	n, err := note.Open(append(append(bytes.Clone(text), '\n'), lines...), note.VerifierList(c.Verifier))
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, c.URL, "its answer has no cosignature by %s that verifies", c.Verifier.Name()).Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "its answer has no cosignature by %s that verifies", c.Verifier.Name()).Because(err)
 	}
 	at, err := fnote.CoSigV1Timestamp(n.Sigs[0])
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, c.URL, "the cosignature has no time").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "the cosignature has no time").Because(err)
 	}
 	if now := c.now(); at.After(now.Add(maxAhead)) {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, c.URL, "the cosignature is dated %s, now is %s", at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "the cosignature is dated %s, now is %s", at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return n.Sigs, nil
 }

@@ -43,6 +43,9 @@ type FeederOptions struct {
 	// Report makes a conflict durable; ours is this log's checkpoint, held the witness's, nil where it did not show it. It
 	// is called again with the same conflict as long as it lasts, so it must be idempotent.
 	Report func(ctx context.Context, c receipt.ConflictBody, ours, held []byte) error
+	// Cleared is called after a cosignature of a witness, by its key name, where there may have been a conflict with it
+	// before: the first of a process, and each that follows a conflict. An error has it called again. It may be nil.
+	Cleared func(ctx context.Context, witness string) error
 	// Own verifies that a note is signed by this log; without it no conflict is ever Proved.
 	Own func(signed []byte) error
 
@@ -82,6 +85,7 @@ type peer struct {
 	after    time.Time // not asked before
 	err      error
 	conflict string // of the last answer
+	doubted  bool   // there may be a conflict that was reported and is not cleared
 }
 
 // maxBackoff bounds the pause after failures.
@@ -109,7 +113,7 @@ func NewFeeder(o FeederOptions, last Head) (*Feeder, error) {
 		if w.URL == "" {
 			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "witness.policy", w.Name, "the witness has no URL").WithFix("add its submission prefix at the end of its line")
 		}
-		f.peers = append(f.peers, &peer{name: w.Name, client: &Client{URL: w.URL, Verifier: w.Verifier, HTTP: o.HTTP, Now: o.Now}})
+		f.peers = append(f.peers, &peer{doubted: true, name: w.Name, client: &Client{URL: w.URL, Verifier: w.Verifier, HTTP: o.HTTP, Now: o.Now}})
 	}
 	f.m.size.Set(float64(last.Size))
 	return f, nil
@@ -159,6 +163,7 @@ func (f *Feeder) Round(ctx context.Context) {
 			sigs, err := f.ask(asking, p, head)
 			if ctx.Err() == nil {
 				f.settle(p, head, err)
+				f.clear(ctx, p, err)
 			}
 			answers[i] = sigs
 		})
@@ -289,7 +294,7 @@ func (f *Feeder) settle(p *peer, head Head, err error) {
 		f.m.requests.WithLabelValues(p.name, "cosigned").Inc()
 		return
 	case errors.As(err, &c):
-		p.conflict = c.body.Found
+		p.conflict, p.doubted = c.body.Found, true
 		f.m.requests.WithLabelValues(p.name, "conflict").Inc()
 	default:
 		f.m.requests.WithLabelValues(p.name, "failed").Inc()
@@ -297,6 +302,25 @@ func (f *Feeder) settle(p *peer, head Head, err error) {
 	}
 	p.failures++
 	p.after = now.Add(min(f.o.Interval<<min(p.failures-1, 16), maxBackoff))
+}
+
+// clear says that a witness agrees again. Only the round that asks the witness calls it.
+func (f *Feeder) clear(ctx context.Context, p *peer, err error) {
+	p.mu.Lock()
+	due := err == nil && p.doubted
+	p.mu.Unlock()
+	if !due {
+		return
+	}
+	if f.o.Cleared != nil {
+		if err := f.o.Cleared(ctx, p.client.Verifier.Name()); err != nil {
+			f.o.Logger.Warn("witness: that it agrees again cannot be recorded; it is tried again", "witness", p.name, "error", err)
+			return
+		}
+	}
+	p.mu.Lock()
+	p.doubted = false
+	p.mu.Unlock()
 }
 
 func (p *peer) setHeld(size uint64) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"vaultmesh.org/vaultmesh"
 )
@@ -33,7 +34,7 @@ func encodeHead(note []byte) []byte {
 	return append([]byte(headMagic+hex.EncodeToString(d[:])+"\n"), note...)
 }
 
-// readHead loads the head of a log. A witness that forgot what it cosigned must not go on: damage is of kind Corrupt.
+// readHead loads the head of a log; a file that is not there is a log without one. A witness that forgot what it cosigned must not go on: damage is of kind Corrupt.
 func readHead(path, origin string) (head, error) {
 	const op = "witness.head"
 	b, err := os.ReadFile(path)
@@ -46,7 +47,7 @@ func readHead(path, origin string) (head, error) {
 	_, note, _ := bytes.Cut(b, []byte("\n"))
 	if !bytes.Equal(encodeHead(note), b) {
 		return head{}, vaultmesh.Errorf(vaultmesh.Corrupt, op, path, "the record of what was cosigned is damaged").
-			WithFix("restore it from a backup that is certainly the newest; otherwise retire this witness and its key: it may have cosigned a larger tree")
+			WithFix(fixForgotten)
 	}
 	c, _, err := parseText(note)
 	if err != nil || c.Origin != origin {
@@ -54,6 +55,34 @@ func readHead(path, origin string) (head, error) {
 	}
 	return head{size: c.Size, root: vaultmesh.Digest(c.Hash), note: note}, nil
 }
+
+// The file of the origins: one line with the digest of what follows, then the names of the files that must be in logs, one
+// a line. It tells a log that was never cosigned from one whose record is gone: only the first begins with nothing.
+const originsMagic = "vaultmesh witness origins sha256:"
+
+func encodeOrigins(names []string) []byte {
+	body := []byte(strings.Join(names, "\n") + "\n")
+	d := sha256.Sum256(body)
+	return append([]byte(originsMagic+hex.EncodeToString(d[:])+"\n"), body...)
+}
+
+// readOrigins returns the names, sorted. The file is made with the folder: without it everything is forgotten.
+func readOrigins(path string) ([]string, error) {
+	const op = "witness.origins"
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot read").Because(err)
+	}
+	_, body, _ := strings.Cut(string(b), "\n")
+	names := strings.Fields(body)
+	if err != nil || !bytes.Equal(encodeOrigins(names), b) {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, path, "the list of the logs that were cosigned is missing or damaged").Because(err).WithFix(fixForgotten)
+	}
+	return names, nil
+}
+
+// fixForgotten is what is left to a witness that forgot what it cosigned.
+const fixForgotten = "restore the folder from a backup that is certainly the newest; otherwise retire this witness and its key: it may have cosigned a larger tree"
 
 // writeDurable replaces a file atomically; once it returns, the new content survives a crash.
 func writeDurable(path string, b []byte) error {

@@ -40,6 +40,8 @@ type ServerOptions struct {
 	Conflict func(Conflict)
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // default slog.Default
+	// BodyTimeout is how long the body of a request may take. Default 5 s; a body has at most [MaxRequest] bytes.
+	BodyTimeout time.Duration
 	// Failpoint is called at "persisted", between the new head on the disk and its cosignature; tests kill the process there.
 	Failpoint func(point string)
 }
@@ -50,13 +52,15 @@ type Server struct {
 	o       ServerOptions
 	unlock  io.Closer
 	logs    map[string]*watched // by origin; fixed at creation
-	limit   chan struct{}       // requests at work
+	limit   chan struct{}       // requests at work: their bodies are read
+	intake  intake              // requests whose bodies are being read
 	handler http.Handler
 	results *prometheus.CounterVec
 	sizes   *prometheus.GaugeVec
 
-	mu        sync.Mutex // guards conflicts
+	mu        sync.Mutex // guards what follows
 	conflicts int        // kept on the disk
+	origins   []string   // names of the logs of which there is a record, sorted, as on the disk
 }
 
 // watched is one log. mu is held from the comparison with the head until the new head is durable and cosigned: two
@@ -97,17 +101,13 @@ func NewServer(o ServerOptions) (_ *Server, err error) {
 	if err := s.claim(); err != nil {
 		return nil, err
 	}
+	if s.origins, err = readOrigins(s.originsFile()); err != nil {
+		return nil, err
+	}
 	for _, v := range o.Logs {
-		w := s.logs[v.Name()]
-		if w == nil {
-			w = &watched{file: filepath.Join(o.Dir, "logs", originName(v.Name()))}
-			if w.head, err = readHead(w.file, v.Name()); err != nil {
-				return nil, err
-			}
-			s.logs[v.Name()] = w
-			s.sizes.WithLabelValues(v.Name()).Set(float64(w.head.size))
+		if err := s.watch(v); err != nil {
+			return nil, err
 		}
-		w.keys = append(w.keys, v)
 	}
 	kept, err := Conflicts(o.Dir)
 	if err != nil {
@@ -121,12 +121,64 @@ func NewServer(o ServerOptions) (_ *Server, err error) {
 	return s, nil
 }
 
+// watch adds one key of a log, and loads what was cosigned of the log.
+func (s *Server) watch(v note.Verifier) error {
+	const op = "witness.open"
+	w := s.logs[v.Name()]
+	if w == nil {
+		name := originName(v.Name())
+		w = &watched{file: filepath.Join(s.o.Dir, "logs", name)}
+		var err error
+		if w.head, err = readHead(w.file, v.Name()); err != nil {
+			return err
+		}
+		_, cosigned := slices.BinarySearch(s.origins, name)
+		switch {
+		case cosigned && w.head.note == nil:
+			return vaultmesh.Errorf(vaultmesh.Corrupt, op, w.file, "the log %.120q was cosigned, and the record of it is gone", v.Name()).WithFix(fixForgotten)
+		case !cosigned && w.head.note != nil: // killed between the two, and nothing cosigned yet
+			if err := s.remember(v.Name()); err != nil {
+				return vaultmesh.Errorf(vaultmesh.Unavailable, op, s.o.Dir, "cannot write").Because(err)
+			}
+		}
+		s.logs[v.Name()] = w
+		s.sizes.WithLabelValues(v.Name()).Set(float64(w.head.size))
+	}
+	if slices.ContainsFunc(w.keys, func(k note.Verifier) bool { return k.KeyHash() == v.KeyHash() }) {
+		return vaultmesh.Errorf(vaultmesh.Invalid, op, v.Name(), "the key %s+%08x is given twice", v.Name(), v.KeyHash()).WithFix("name each key of a log once; during a rotation its two keys")
+	}
+	w.keys = append(w.keys, v)
+	return nil
+}
+
+func (s *Server) originsFile() string { return filepath.Join(s.o.Dir, "origins") }
+
+// remember makes it durable that there is a record of the log, so that its absence is never taken for a new log.
+func (s *Server) remember(origin string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := originName(origin)
+	at, known := slices.BinarySearch(s.origins, name)
+	if known {
+		return nil
+	}
+	next := slices.Insert(slices.Clone(s.origins), at, name)
+	if err := writeDurable(s.originsFile(), encodeOrigins(next)); err != nil {
+		return err
+	}
+	s.origins = next
+	return nil
+}
+
 func setDefaults(o *ServerOptions) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.BodyTimeout <= 0 {
+		o.BodyTimeout = 5 * time.Second
 	}
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
@@ -144,6 +196,9 @@ func (s *Server) claim() error {
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.Join(makeDir(filepath.Join(s.o.Dir, "logs")), makeDir(filepath.Join(s.o.Dir, "conflicts")))
+		if _, there := os.Lstat(s.originsFile()); err == nil && errors.Is(there, fs.ErrNotExist) {
+			err = writeDurable(s.originsFile(), encodeOrigins(nil))
+		}
 		if err == nil {
 			err = writeDurable(path, []byte(id))
 		}
@@ -230,7 +285,11 @@ func (s *Server) AddCheckpoint(body []byte) Answer {
 	}
 	// Durable before it is signed: see Server.
 	if next.size > w.head.size || w.head.note == nil {
-		if err := writeDurable(w.file, encodeHead(next.note)); err != nil {
+		err := writeDurable(w.file, encodeHead(next.note))
+		if err == nil && w.head.note == nil {
+			err = s.remember(c.Origin)
+		}
+		if err != nil {
 			s.o.Log.Error("witness: cannot write the record; nothing was cosigned", "origin", c.Origin, "error", err)
 			return plain(http.StatusServiceUnavailable, "the witness cannot write")
 		}
@@ -291,8 +350,18 @@ func (s *Server) Held(name string) (signed []byte, ok bool) {
 }
 
 // ServeHTTP serves POST /add-checkpoint, and GET /log/<sha256 of the origin>/checkpoint, which the specification leaves
-// open: the checkpoint that this witness holds.
+// open: the checkpoint that this witness holds. Who sends slowly takes no place of those who do not: a request is at work
+// only once its body is there.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body []byte
+	if r.Method == http.MethodPost {
+		var refused *Answer
+		if body, refused = s.receive(w, r); refused != nil {
+			s.answer(w, "unknown", *refused)
+			return
+		}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	select {
 	case s.limit <- struct{}{}:
 		defer func() { <-s.limit }()
@@ -304,19 +373,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveAdd(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
-	var a Answer
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		a = plain(http.StatusRequestEntityTooLarge, "a request has at most %d bytes", MaxRequest)
-	case err != nil:
-		a = plain(http.StatusBadRequest, "the request was cut off")
-	default:
+	body, err := io.ReadAll(r.Body) // in memory: see ServeHTTP
+	a := plain(http.StatusBadRequest, "the request was cut off")
+	if err == nil {
 		a = s.AddCheckpoint(body)
 	}
-	s.results.WithLabelValues(s.originLabel(body), strconv.Itoa(a.Status)).Inc()
+	s.answer(w, s.originLabel(body), a)
+}
+
+func (s *Server) answer(w http.ResponseWriter, origin string, a Answer) {
+	s.results.WithLabelValues(origin, strconv.Itoa(a.Status)).Inc()
 	w.Header().Set("Content-Type", a.Type)
 	w.Header().Set("Cache-Control", "no-store")
+	if a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(a.Body)
 }

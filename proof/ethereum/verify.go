@@ -51,8 +51,11 @@ func (p *Params) Check() error {
 	return nil
 }
 
-// ErrNotPinned is the cause where everything in a proof holds, and it leads to no pinned block.
-var ErrNotPinned = errors.New("no pinned block")
+// Causes of errors of kind Denied: everything in a proof holds, and the auditor pinned nothing that gives it a meaning.
+var (
+	ErrNotPinned = errors.New("no pinned block")           // it leads to no pinned block
+	ErrElsewhere = errors.New("another chain or contract") // it is about another chain or another contract
+)
 
 // Result is what a verified proof says.
 type Result struct {
@@ -64,7 +67,7 @@ type Result struct {
 	Contract    Address
 	Sender      Address // who called the contract, as the event states it
 	Descendants int     // headers in the proof that follow the block's
-	Pinned      Hash    // the pinned block to which the proof leads; zero where the error is [ErrNotPinned]
+	Pinned      Hash    // the pinned block to which the proof leads; zero with an error
 }
 
 // Source names who states the time, for people and receipts: "eip155:1".
@@ -84,9 +87,6 @@ func Verify(proof []byte, digest vaultmesh.Digest, p Params) (Result, error) {
 	if err != nil {
 		return Result{}, vaultmesh.Wrap(err, op, "")
 	}
-	if pr.ChainID != p.ChainID {
-		return Result{}, vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the proof is about chain %d, pinned is %d", pr.ChainID, p.ChainID)
-	}
 	header, err := ReadHeader(pr.Header)
 	if err != nil {
 		return Result{}, vaultmesh.Wrap(err, op, "")
@@ -96,12 +96,19 @@ func Verify(proof []byte, digest vaultmesh.Digest, p Params) (Result, error) {
 		return Result{}, vaultmesh.Errorf(vaultmesh.Invalid, op, "", "the block's time lies after the year 9999")
 	}
 	r.Time = time.Unix(int64(header.Time), 0).UTC()
-	if err := r.event(pr, header, digest, &p); err != nil {
+	if err := r.event(pr, header, digest); err != nil {
 		return Result{}, vaultmesh.Wrap(err, op, "")
 	}
 	last, err := follow(header, pr.Descendants)
 	if err != nil {
 		return Result{}, vaultmesh.Wrap(err, op, "")
+	}
+	switch {
+	case pr.ChainID != p.ChainID:
+		return r, vaultmesh.Errorf(vaultmesh.Denied, op, "", "the proof is about chain %d, pinned is %d", pr.ChainID, p.ChainID).Because(ErrElsewhere)
+	case !slices.Contains(p.Contracts, r.Contract):
+		return r, vaultmesh.Errorf(vaultmesh.Denied, op, "", "the event is of contract %s, which is not pinned", r.Contract).
+			Because(ErrElsewhere).WithFix("if you trust that contract's code, pin it")
 	}
 	for _, h := range [...]Header{header, last} {
 		if slices.Contains(p.Blocks, h.Hash) {
@@ -116,8 +123,8 @@ func Verify(proof []byte, digest vaultmesh.Digest, p Params) (Result, error) {
 // maxTime is the end of the year 9999, the last that times in evidence may have.
 const maxTime = 253402300799
 
-// event checks that the receipt is in the block and says what the proof is about.
-func (r *Result) event(pr *Proof, header Header, digest vaultmesh.Digest, p *Params) error {
+// event checks that the receipt is in the block and says what the proof is about, and reads whose event it is.
+func (r *Result) event(pr *Proof, header Header, digest vaultmesh.Digest) error {
 	nodes := make([][]byte, len(pr.Nodes))
 	for i, n := range pr.Nodes {
 		nodes[i] = n
@@ -129,9 +136,6 @@ func (r *Result) event(pr *Proof, header Header, digest vaultmesh.Digest, p *Par
 	l, err := readLog(receipt, pr.Log)
 	if err != nil {
 		return err
-	}
-	if !slices.Contains(p.Contracts, l.Contract) {
-		return vaultmesh.Errorf(vaultmesh.Corrupt, "ethereum.event", "", "the event is of contract %s, which is not pinned", l.Contract)
 	}
 	// The event of the contract in lawchain/anchor/ethereum: two topics, the digest and the caller, and no data.
 	if len(l.Topics) != 2 || len(l.Data) != 0 || [12]byte(l.Topics[1][:12]) != [12]byte{} {

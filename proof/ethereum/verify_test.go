@@ -305,6 +305,32 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A proof that is about another chain or another contract proves nothing to this auditor, and is not broken: Denied. What
+// is broken in itself is Corrupt, whatever is pinned.
+func TestElsewhere(t *testing.T) {
+	p, params := newBlock(t, 18, 16).proof(t)
+	for name, change := range map[string]func(*ethereum.Params){
+		"another chain":    func(q *ethereum.Params) { q.ChainID = 5 },
+		"another contract": func(q *ethereum.Params) { q.Contracts = []ethereum.Address{{9}} },
+		"neither pinned":   func(q *ethereum.Params) { q.ChainID, q.Contracts, q.Blocks = 5, []ethereum.Address{{9}}, nil },
+	} {
+		q := params
+		change(&q)
+		r, err := ethereum.Verify(encode(t, p), digest, q)
+		if vaultmesh.KindOf(err) != vaultmesh.Denied || !errors.Is(err, ethereum.ErrElsewhere) || r.Pinned != (ethereum.Hash{}) || r.ChainID != p.ChainID || r.Contract != params.Contracts[0] {
+			t.Errorf("%s: %+v %v", name, r, err)
+		}
+		if _, err := ethereum.Verify(encode(t, p), vaultmesh.Sum([]byte("another checkpoint")), q); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+			t.Errorf("%s, another digest: %v", name, err)
+		}
+		bad := *p
+		bad.Transaction = 8
+		if _, err := ethereum.Verify(encode(t, &bad), digest, q); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+			t.Errorf("%s, another transaction: %v", name, err)
+		}
+	}
+}
+
 // No byte of a proof can be changed.
 func TestEveryByte(t *testing.T) {
 	b := newBlock(t, 18, 16)

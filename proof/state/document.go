@@ -25,6 +25,12 @@ func TwinKey(id vaultmesh.TwinID) string { return twinPrefix + string(id) }
 // SubjectKey is the key of the head of a subject's chain of receipts.
 func SubjectKey(subject string) string { return subjectPrefix + subject }
 
+// InStateTree reports whether the head of a subject's chain is in the state tree: that of every subject but commands,
+// which end, and telemetry, which never stands still. Of those the tree can prove nothing, absence least of all.
+func InStateTree(subject string) bool {
+	return !strings.HasPrefix(subject, "command/") && !strings.HasPrefix(subject, "telemetry/")
+}
+
 // CheckKey reports whether key is one that a state tree may hold.
 func CheckKey(key string) error {
 	const op = "state.key"
@@ -34,8 +40,12 @@ func CheckKey(key string) error {
 	if id, ok := strings.CutPrefix(key, twinPrefix); ok {
 		return vaultmesh.Wrap(vaultmesh.CheckID("twin", id), op, clip(key))
 	}
-	if subject, ok := strings.CutPrefix(key, subjectPrefix); !ok || subject == "" {
+	subject, ok := strings.CutPrefix(key, subjectPrefix)
+	if !ok || subject == "" {
 		return vaultmesh.Errorf(vaultmesh.Invalid, op, clip(key), "no such key").WithFix(`want "twin/" and an identifier, or "subject/" and a subject of receipts`)
+	}
+	if !InStateTree(subject) {
+		return vaultmesh.Errorf(vaultmesh.Invalid, op, clip(key), "the heads of commands and telemetry are not in the state tree").WithFix("ask for the bundle of the command")
 	}
 	return nil
 }

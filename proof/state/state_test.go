@@ -406,3 +406,20 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// The tree holds no heads of commands and telemetry, so no proof may be about one: it could only ever claim absence.
+func TestSubjectsThatAreNotInTheTree(t *testing.T) {
+	for subject, in := range map[string]bool{"command/1": false, "telemetry/dev": false, "halt/dev": true, "commander/1": true, "telemetry": true} {
+		key := SubjectKey(subject)
+		if InStateTree(subject) != in || (CheckKey(key) == nil) != in {
+			t.Errorf("%s: %v %v", subject, InStateTree(subject), CheckKey(key))
+		}
+		p := Proof{Key: key}
+		if _, err := p.Root(); (err == nil) != in {
+			t.Errorf("absence of %s: %v", subject, err)
+		}
+		if _, _, err := Verify(Empty(), key, &p); (err == nil) != in {
+			t.Errorf("absence of %s: %v", subject, err)
+		}
+	}
+}

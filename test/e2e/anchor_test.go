@@ -75,7 +75,20 @@ func TestAnchorCommands(t *testing.T) {
 	code, out, errOut = s.cli(node.DevOperator, "anchor", "now", "--target", "rfc3161/away", "--wait", "confirmed", "--within", "1s")
 	expect("an authority that is away", code, 1, out+errOut, "queued, not yet anchored", "does not answer")
 	code, out, errOut = s.cli(node.DevOperator, "anchor", "now")
-	expect("without waiting", code, 0, out+errOut, "not yet anchored")
+	expect("without waiting", code, 0, out+errOut, "not yet anchored", "vaultmesh anchor now --wait confirmed --key ", "vaultmesh anchor list")
+	_, key, _ := strings.Cut(out, "--key ")
+	key, _, _ = strings.Cut(key, "\n")
+	code, again, errOut := s.cli(node.DevOperator, "anchor", "now", "--wait", "confirmed", "--within", "1s", "--key", key)
+	expect("the line that it says", code, 1, again+errOut, "rfc3161/away@")
+	if first, _, _ := strings.Cut(out[strings.Index(out, "rfc3161/away@"):], " "); !strings.Contains(again, first+" ") {
+		t.Errorf("it follows another anchor than %s:\n%s", first, again)
+	}
+
+	code, out, errOut = s.cli(node.DevOperator, "state", "prove", "no-such-twin", "--at", "99999999", "-o", filepath.Join(s.dir, "beyond.json"))
+	expect("a size beyond the log", code, 1, out+errOut, "the log has size ", "99999999")
+	if _, err := os.Stat(filepath.Join(s.dir, "beyond.json")); err == nil {
+		t.Error("a file was written of a size beyond the log")
+	}
 
 	proof := filepath.Join(s.dir, "anchor.tsr")
 	code, out, errOut = s.cli(node.DevOperator, "anchor", "show", id, "--proof", proof)

@@ -402,3 +402,37 @@ func (w *World) rotate(s receipt.KeyStatement, by, possess func([]byte) ([]byte,
 	}
 	w.Add(receipt.KeyRotated, receipt.KeySubject(Domain), "node:sample", after, &body, nil)
 }
+
+// RetireReceipts appends the receipt with which the present key of receipts retires an old one.
+func (w *World) RetireReceipts(old Key, after time.Duration) {
+	w.T.Helper()
+	w.retire(receipt.KeyStatement{Purpose: receipt.PurposeReceipt, Key: old.Pub(), By: w.Key.Pub()}, w.Key.Sign, after)
+}
+
+// RetireLog appends the receipt with which the present key of the log retires an old one, given by its verifier.
+func (w *World) RetireLog(verifier string, after time.Duration) {
+	w.T.Helper()
+	old, err := receipt.ParseLogKey(verifier)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	present, err := receipt.ParseLogKey(w.LogVerifier)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	signer, err := note.NewSigner(w.logKey)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.retire(receipt.KeyStatement{Purpose: receipt.PurposeLog, Origin: Origin, Key: old.Public, By: present.Public}, signer.Sign, after)
+}
+
+func (w *World) retire(s receipt.KeyStatement, by func([]byte) ([]byte, error), after time.Duration) {
+	w.T.Helper()
+	s.Act, s.Domain, s.Time, s.Reason = receipt.KeyRetired, Domain, Start.Add(after), "it was stolen"
+	body, err := receipt.SignKey(s, by, nil)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.Add(receipt.KeyRetired, receipt.KeySubject(Domain), "node:sample", after, &body, nil)
+}

@@ -52,6 +52,9 @@ type Audit struct {
 // is wrong with the bundle is in the report.
 func (a Audit) Run(ctx context.Context) (status int, err error) {
 	trust, bundle, demand, err := a.load(ctx)
+	if err == nil && a.Extract != "" {
+		err = CheckEmpty(a.Extract)
+	}
 	if err != nil {
 		if a.JSON {
 			err = errors.Join(err, printUnusable(a.Out, err))
@@ -132,7 +135,8 @@ func (a Audit) demand() (d receipt.Demand, err error) {
 func ReadTrust(path string) (*receipt.Trust, error) {
 	text, err := readBounded(path, receipt.MaxTrust)
 	if err != nil {
-		return nil, err
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "verify", path, "there is no trust file to read").Because(err).
+			WithFix("name the file with the keys that you pin; a node writes its own as trust.json into its data folder")
 	}
 	trust, err := receipt.LoadTrust(text)
 	if err != nil {

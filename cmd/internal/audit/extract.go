@@ -8,7 +8,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,10 +29,13 @@ var tools embed.FS
 
 // Extract writes a bundle's parts as files under dir, and beside them what foreign tools need of them: the exact bytes
 // that were signed and stamped, raw signatures, the pinned keys as PEM and DER, .ots files, scripts, and README.txt with
-// the commands. With a nil trust there are no keys. It verifies nothing. The names of a decoded bundle's parts are local
-// paths.
+// the commands for these very files. With a nil trust there are no keys, and README.txt says so. It verifies nothing. The
+// names of a decoded bundle's parts are local paths. A folder that holds anything is a Conflict.
 func Extract(b *receipt.Bundle, t *receipt.Trust, dir string) error {
-	x := &extraction{dir: dir, trust: t}
+	if err := CheckEmpty(dir); err != nil {
+		return err
+	}
+	x := &extraction{dir: dir, trust: t, written: map[string]bool{}}
 	for _, p := range b.Parts {
 		x.write(p.Name, p.Data)
 		switch p.Type {
@@ -57,7 +63,7 @@ func Extract(b *receipt.Bundle, t *receipt.Trust, dir string) error {
 			return err
 		}
 		if e.Name() == "README.txt" {
-			x.write("README.txt", data)
+			x.readme(b, string(data))
 		} else {
 			x.write("tools/"+e.Name(), data)
 		}
@@ -65,11 +71,35 @@ func Extract(b *receipt.Bundle, t *receipt.Trust, dir string) error {
 	return x.err
 }
 
+// NoKeys warns who extracts without a trust file.
+const NoKeys = "no --trust, so there is no folder keys/: README.txt has no commands for signatures and time-stamps"
+
+// CheckEmpty refuses a folder that holds anything, since two bundles in one folder are evidence of neither. It may be absent.
+func CheckEmpty(dir string) error {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var names []string
+	if err == nil {
+		names, err = f.Readdirnames(1)
+		_ = f.Close()
+	}
+	if len(names) > 0 {
+		return vaultmesh.Errorf(vaultmesh.Conflict, "extract", dir, "it is not empty").WithFix("extract into a new folder")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return vaultmesh.Errorf(vaultmesh.Invalid, "extract", dir, "cannot be used as a folder").Because(err).WithFix("extract into a new folder")
+	}
+	return nil
+}
+
 // extraction writes files and keeps the first error.
 type extraction struct {
-	dir   string
-	trust *receipt.Trust
-	err   error
+	dir     string
+	trust   *receipt.Trust
+	written map[string]bool // by name
+	err     error
 }
 
 func (x *extraction) write(name string, data []byte) {
@@ -86,6 +116,7 @@ func (x *extraction) write(name string, data []byte) {
 	} else if err := os.WriteFile(path, data, 0o644); err != nil {
 		x.err = vaultmesh.Errorf(vaultmesh.Unavailable, "extract", path, "cannot write").Because(err)
 	}
+	x.written[name] = true
 }
 
 // checkpoint writes the body of a signed note and, of each signature line, the message and the raw signature.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // Bounds of one exchange with the node.
@@ -28,8 +29,8 @@ const (
 	maxSecret    = 4096     // of a credentials or key file
 )
 
-// rpc speaks JSON-RPC over HTTP with a Bitcoin node. It is safe for concurrent use. Errors never hold the credentials, and
-// of the node's own words only a bounded part.
+// rpc speaks JSON-RPC over HTTP with a Bitcoin node. It is safe for concurrent use. Errors never hold the credentials, nor
+// what is behind the host in the URL; and of the node's own words only a bounded part.
 type rpc struct {
 	url         string
 	credentials string // file with "user:password"; empty: none
@@ -174,7 +175,7 @@ func (c *rpc) exchange(ctx context.Context, limit int64, method string, params [
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, method, "not the address of a node").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, method, "not the address of a node")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if user != "" {
@@ -182,7 +183,7 @@ func (c *rpc) exchange(ctx context.Context, limit int64, method string, params [
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, method, "the node does not answer").Because(err).WithFix("check that it runs, and its address and certificate")
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, method, "the node does not answer").Because(remote.Cause(err)).WithFix("check that it runs, and its address and certificate")
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, limit))
@@ -190,7 +191,7 @@ func (c *rpc) exchange(ctx context.Context, limit int64, method string, params [
 		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, method, "the answer has more than %d bytes", limit)
 	}
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, method, "the answer broke off").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, method, "the answer broke off").Because(remote.Cause(err))
 	}
 	return answer(resp.StatusCode, text, id, method)
 }

@@ -21,6 +21,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 	spv "vaultmesh.org/vaultmesh/proof/bitcoin"
 )
 
@@ -158,7 +159,7 @@ func (t *Target) ready(ctx context.Context) (height uint64, err error) {
 			return 0, err
 		}
 		if !ok || first != t.genesis {
-			return 0, vaultmesh.Errorf(vaultmesh.Invalid, op, t.o.URL, "the node is not on %s: its first block is %s", t.o.Network, first).WithFix("correct network or url")
+			return 0, vaultmesh.Errorf(vaultmesh.Invalid, op, remote.Place(t.o.URL), "the node is not on %s: its first block is %s", t.o.Network, first).WithFix("correct network or url")
 		}
 		t.checked = true
 	}
@@ -174,7 +175,7 @@ func (t *Target) ready(ctx context.Context) (height uint64, err error) {
 		return 0, err
 	}
 	if behind := t.o.Now().Sub(h.Time()); behind > maxBehind {
-		return 0, vaultmesh.Errorf(vaultmesh.Unavailable, op, t.o.URL, "the node's best block is %s old: it is not in step with the network", behind.Round(time.Minute)).WithFix("wait until it has caught up, and check its connections")
+		return 0, vaultmesh.Errorf(vaultmesh.Unavailable, op, remote.Place(t.o.URL), "the node's best block is %s old: it is not in step with the network", behind.Round(time.Minute)).WithFix("wait until it has caught up, and check its connections")
 	}
 	return height, nil
 }

@@ -2,6 +2,7 @@ package ethereum
 
 import (
 	"context"
+	"fmt"
 	"math/big"
 	"strings"
 	"time"
@@ -26,6 +27,15 @@ func (t *Target) build(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, 
 	if err := t.pool.checkContract(ctx, t.o.Contract); err != nil {
 		return j, err
 	}
+	head, err := t.pool.head(ctx)
+	if err != nil {
+		return j, err
+	}
+	if m.Lost > 0 { // what is anchored already is not paid for again
+		if j, done, err := t.search(ctx, j, m, head); err != nil || done {
+			return j, err
+		}
+	}
 	from := t.Account()
 	mined, err := t.pool.count(ctx, from, "latest")
 	if err != nil {
@@ -46,7 +56,14 @@ func (t *Target) build(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, 
 	if err != nil {
 		return j, err
 	}
-	o, ok := t.o.Fees.bid(prices, gas)
+	caps := m.caps(t.o.Fees)
+	o, ok := caps.bid(prices, gas)
+	if !ok && m.Lost > 0 {
+		if _, otherwise := t.o.Fees.bid(prices, gas); otherwise {
+			j.State, j.Detail = anchor.Failed, fmt.Sprintf("%d of its nonces were lost, and what that may have cost, %s wei, leaves too little of the limit for one anchor", m.Lost, m.Spent)
+			return j, nil
+		}
+	}
 	if !ok {
 		return t.wait(j, feesPause, "gas is too dear now: base fee %d wei and tip %s, the caps allow %s together", prices.base, o.tip, o.most)
 	}
@@ -54,8 +71,13 @@ func (t *Target) build(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, 
 		return j, err
 	}
 	m.Nonce, m.Signed, m.Sent, m.SentAt = mined, nil, 0, 0
+	if m.From == 0 {
+		m.From = head
+	}
 	// The most that it may cost is charged from the start, so that a replacement never fails for the day's budget.
-	j.Fee = total(gas, o.most).String()
+	if j.Fee, err = m.fee(total(gas, o.most)); err != nil {
+		return j, err
+	}
 	j.Detail = ""
 	return t.sign(j, m, o)
 }
@@ -100,7 +122,7 @@ func (t *Target) spread(ctx context.Context, s *signed) error {
 			return nil
 		}
 	}
-	return vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum.send", s.Hash.String(), "no node takes the transaction: %s", strings.Join(tell(all), "; "))
+	return vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum.send", s.Hash.String(), "no node takes the transaction").Because(tell(all))
 }
 
 // perhapsSent reports whether a refusal leaves open what became of the transaction: it is known, or its nonce is used or
@@ -130,8 +152,9 @@ func (t *Target) replace(ctx context.Context, j anchor.Job, m *memo) (anchor.Job
 	if err != nil {
 		return j, err
 	}
-	o, _ := t.o.Fees.bid(prices, m.newest().Gas)
-	o, ok := t.o.Fees.raise(o, maxFee, tip)
+	caps := m.caps(t.o.Fees)
+	o, _ := caps.bid(prices, m.newest().Gas)
+	o, ok := caps.raise(o, maxFee, tip)
 	if !ok || len(m.Signed) == maxSigned {
 		return t.resend(ctx, j, m, "it is not mined, and the caps allow no dearer one: base fee %d wei now, it offers %s", prices.base, maxFee)
 	}
@@ -141,7 +164,9 @@ func (t *Target) replace(ctx context.Context, j anchor.Job, m *memo) (anchor.Job
 	if err := t.pool.afford(ctx, t.Account(), o); err != nil {
 		return j, err
 	}
-	j.Fee = total(o.gas, o.most).String() // what was paid before a re-organisation may be paid again
+	if j.Fee, err = m.fee(total(o.gas, o.most)); err != nil { // what was paid before a re-organisation may be paid again
+		return j, err
+	}
 	j.Detail = "replaced by a dearer transaction"
 	return t.sign(j, m, o)
 }

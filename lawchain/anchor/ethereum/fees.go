@@ -12,7 +12,7 @@ import (
 type Fees struct {
 	MaxFeePerGas *big.Int // most that a unit of gas may cost, base fee and tip together; required
 	MaxTip       *big.Int // most of it that goes to the block's proposer; nil: MaxFeePerGas
-	MaxPerTx     *big.Int // most that one anchor may cost, replacements included; nil: no further limit
+	MaxPerTx     *big.Int // most that one anchor may cost, with all replacements and nonces; nil: no further limit
 	MaxPerDay    *big.Int // most that all anchors of one UTC day may cost together; nil: no limit
 }
 

@@ -11,6 +11,10 @@ import (
 
 // look finds out what became of the transactions that were sent.
 func (t *Target) look(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, error) {
+	if len(m.Signed) == 0 { // it was found in a block that is gone now
+		j.State, j.Detail = anchor.Queued, "the event that was found is gone; the job begins anew"
+		return j, nil
+	}
 	head, err := t.pool.head(ctx)
 	if err != nil {
 		return j, err
@@ -65,23 +69,39 @@ func (t *Target) mined(ctx context.Context, j anchor.Job, m *memo, r *receipt, h
 	if depth := head - height + 1; depth < t.o.Confirmations {
 		return t.wait(j, 0, "in block %d, %d of %d confirmations", height, depth, t.o.Confirmations)
 	}
-	b, err := t.pool.fetchBlock(ctx, at)
+	v, err := t.inBlock(ctx, height, at)
 	if err != nil {
 		return j, err
 	}
-	if b.header.Number != height {
-		return j, vaultmesh.Errorf(vaultmesh.Corrupt, "ethereum.look", at.String(), "a node says that it is block %d, its header says %d", height, b.header.Number)
-	}
-	v, err := t.pool.fetchReceipts(ctx, b)
-	if err != nil {
-		return j, err
-	}
-	for i := range v.receipts {
-		if log, ok := v.receipts[i].event(t.o.Contract, j.Digest); ok {
-			return t.confirm(j, m, v, uint32(i), log)
-		}
+	if index, log, ok := v.event(t.o.Contract, j.Digest); ok {
+		return t.confirm(j, m, v, index, log)
 	}
 	return t.reverted(ctx, j, m, r, v)
+}
+
+// inBlock gets what a block of the chain holds.
+func (t *Target) inBlock(ctx context.Context, height uint64, at eth.Hash) (*verified, error) {
+	b, err := t.pool.fetchBlock(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if b.header.Number != height {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "ethereum.look", at.String(), "a node says that it is block %d, its header says %d", height, b.header.Number)
+	}
+	if b.header.Receipts == eth.Keccak([]byte{0x80}) { // the empty trie: a block without transactions
+		return &verified{block: b}, nil
+	}
+	return t.pool.fetchReceipts(ctx, b)
+}
+
+// event returns the positions of the transaction and of the log that anchor the digest.
+func (v *verified) event(contract eth.Address, digest vaultmesh.Digest) (index, log uint32, ok bool) {
+	for i := range v.receipts {
+		if log, ok := v.receipts[i].event(contract, digest); ok {
+			return uint32(i), log, true
+		}
+	}
+	return 0, 0, false
 }
 
 // confirm makes the proof and verifies it as an auditor would.
@@ -99,8 +119,8 @@ func (t *Target) confirm(j anchor.Job, m *memo, v *verified, index, log uint32) 
 	}
 	m.Height, m.Block = v.header.Number, v.header.Hash.String()
 	j.State, j.Proof, j.Detail = anchor.Confirmed, text, ""
-	if paid := v.paid(index, m); paid != nil {
-		j.Fee = paid.String()
+	if j.Fee, err = m.cost(j.Fee, v.paid(index, m)); err != nil {
+		return j, err
 	}
 	j.Memo, err = m.encode()
 	return j, err
@@ -156,8 +176,8 @@ func (t *Target) reverted(ctx context.Context, j anchor.Job, m *memo, r *receipt
 	if said.block != r.Block || said.status != 0 || uint64(said.index) >= uint64(len(v.receipts)) || v.receipts[said.index].Status == nil || *v.receipts[said.index].Status != 0 {
 		return j, vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum.look", eth.Hash(r.Transaction).String(), "the nodes contradict themselves about the transaction in block %d", uint64(r.Height))
 	}
-	if paid := v.paid(uint32(said.index), m); paid != nil {
-		j.Fee = paid.String()
+	if j.Fee, err = m.cost(j.Fee, v.paid(uint32(said.index), m)); err != nil {
+		return j, err
 	}
 	j.State = anchor.Failed
 	j.Detail = "the transaction " + eth.Hash(r.Transaction).String() + " was reverted: its fee is paid, and it anchored nothing"
@@ -178,7 +198,10 @@ func (t *Target) unmined(ctx context.Context, j anchor.Job, m *memo, head uint64
 			return j, err
 		}
 		if used > m.Nonce {
-			return t.usurped(j, m)
+			if j, done, err := t.search(ctx, j, m, head); err != nil || done {
+				return j, err
+			}
+			return t.usurped(ctx, j, m, head)
 		}
 	}
 	if now, err := t.pool.count(ctx, t.Account(), "latest"); err != nil {
@@ -193,17 +216,6 @@ func (t *Target) unmined(ctx context.Context, j anchor.Job, m *memo, head uint64
 		return t.resend(ctx, j, m, "sent as %s, not mined yet", m.newest().Hash)
 	}
 	return t.wait(j, 0, "sent as %s, not mined yet", m.newest().Hash)
-}
-
-// usurped starts anew: a foreign transaction took the nonce for good, and none of ours can be mined any more.
-func (t *Target) usurped(j anchor.Job, m *memo) (anchor.Job, error) {
-	t.pool.log.Warn("a foreign transaction used the nonce of an anchor; the account should pay for nothing else", "account", t.Account(), "nonce", m.Nonce, "job", j.ID)
-	fresh := &memo{Lost: m.Lost + 1}
-	j.State, j.Fee = anchor.Queued, ""
-	j.Detail = "a foreign transaction of the account used the nonce; it is signed anew"
-	var err error
-	j.Memo, err = fresh.encode()
-	return j, err
 }
 
 // settle looks whether a confirmed anchor is still there, and whether it is final.

@@ -3,6 +3,7 @@ package ethereum
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -130,13 +131,18 @@ func agreed[T comparable](ctx context.Context, p *pool, what string, ask func(co
 	return best, nil
 }
 
-// disagree is the error where too few nodes say the same.
-func (p *pool) disagree(what string, said []string) error {
-	return vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum."+what, "", "%d of %d endpoints must agree, and they do not: %s", p.agree, len(p.clients), strings.Join(said, "; ")).
-		WithFix("it is asked again; if it stays so, one of the endpoints lies, lags or is on another chain")
+// disagree is the error where too few nodes say the same. What they say is its cause, for the log.
+func (p *pool) disagree(what string, said error) error {
+	return vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum."+what, "", "%d of %d endpoints must agree, and they do not", p.agree, len(p.clients)).Because(said).
+		WithFix("it is asked again; if it stays so, one of the endpoints lies, lags or is on another chain: the node's log names them")
 }
 
-func tell[T any](all []answer[T]) []string {
+// maxSaid bounds what is told of the nodes' answers, in bytes.
+const maxSaid = 2000
+
+// tell is what the nodes said, by their names and in their words: a cause of errors for the log and the command line. It
+// is never part of an error's own detail, which may stand in a receipt for good.
+func tell[T any](all []answer[T]) error {
 	var said []string
 	for _, a := range all {
 		if a.err != nil {
@@ -145,7 +151,11 @@ func tell[T any](all []answer[T]) []string {
 			said = append(said, fmt.Sprintf("%s says %.80v", a.from.name, fmt.Sprint(a.value)))
 		}
 	}
-	return said
+	text := strings.Join(said, "; ")
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid], "") + "…"
+	}
+	return errors.New(text)
 }
 
 // atLeast asks for a number of which more is claimed by going on, a height or a nonce, and returns the largest that

@@ -3,6 +3,7 @@ package ethereum
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
@@ -89,5 +90,6 @@ func (a *address) UnmarshalText(b []byte) error {
 }
 
 func notA(what, s string) error {
-	return vaultmesh.Errorf(vaultmesh.Invalid, "ethereum."+what, "", "%.80q is none", s)
+	// A foreign text is the cause, never the detail: that may stand in a receipt for good.
+	return vaultmesh.Errorf(vaultmesh.Invalid, "ethereum."+what, "", "not a %s", what).Because(fmt.Errorf("%.80q", s))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/digitorus/timestamp"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -34,7 +35,7 @@ const maxReply = 16 << 10
 
 // Client asks one authority. Its fields must not change while it is used; it is safe for concurrent use.
 type Client struct {
-	URL     string         // of the authority, http or https
+	URL     string         // of the authority, http or https; what is behind its host may be secret and shows in no error
 	Roots   *x509.CertPool // the chain of a response must lead to one of these; required
 	HTTP    *http.Client   // nil means http.DefaultClient
 	Timeout time.Duration  // for one request; 0 means 10 s
@@ -53,11 +54,11 @@ func (c *Client) Request(ctx context.Context, digest vaultmesh.Digest) ([]byte, 
 	}
 	nonce, err := rand.Int(random, new(big.Int).Lsh(big.NewInt(1), 63))
 	if err != nil {
-		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Internal, op, c.URL, "no nonce").Because(err)
+		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Internal, op, c.where(), "no nonce").Because(err)
 	}
 	query, err := (&timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: digest[:], Certificates: true, Nonce: nonce}).Marshal()
 	if err != nil {
-		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Internal, op, c.URL, "the query cannot be encoded").Because(err)
+		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Internal, op, c.where(), "the query cannot be encoded").Because(err)
 	}
 	reply, err := c.post(ctx, query)
 	if err != nil {
@@ -65,13 +66,16 @@ func (c *Client) Request(ctx context.Context, digest vaultmesh.Digest) ([]byte, 
 	}
 	ts, err := receipt.VerifyTimestamp(reply, digest, c.Roots)
 	if err != nil {
-		return nil, receipt.Timestamp{}, vaultmesh.Wrap(err, op, c.URL)
+		return nil, receipt.Timestamp{}, vaultmesh.Wrap(err, op, c.where())
 	}
 	if ts.Nonce == nil || ts.Nonce.Cmp(nonce) != 0 {
-		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Corrupt, op, c.URL, "the response does not hold the nonce of the request: it may be an old one")
+		return nil, receipt.Timestamp{}, vaultmesh.Errorf(vaultmesh.Corrupt, op, c.where(), "the response does not hold the nonce of the request: it may be an old one")
 	}
 	return reply, ts, nil
 }
+
+// where names the authority in errors.
+func (c *Client) where() string { return remote.Place(c.URL) }
 
 func (c *Client) post(ctx context.Context, query []byte) ([]byte, error) {
 	const op = "tsa.request"
@@ -83,7 +87,7 @@ func (c *Client) post(ctx context.Context, query []byte) ([]byte, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(query))
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.URL, "not the URL of an authority").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.where(), "not the URL of an authority")
 	}
 	req.Header.Set("Content-Type", queryType)
 	client := c.HTTP
@@ -92,23 +96,23 @@ func (c *Client) post(ctx context.Context, query []byte) ([]byte, error) {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "the authority does not answer").Because(err).WithFix("check the URL and the network; retry later")
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.where(), "the authority does not answer").Because(remote.Cause(err)).WithFix("check the URL and the network; retry later")
 	}
 	defer resp.Body.Close()
 	reply, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxReply))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, c.URL, "the response has more than %d bytes", maxReply)
+		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, c.where(), "the response has more than %d bytes", maxReply)
 	}
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "the response broke off").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.where(), "the response broke off").Because(remote.Cause(err))
 	}
 	switch media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.URL, "HTTP status %d", resp.StatusCode)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.where(), "HTTP status %d", resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, c.URL, "HTTP status %d", resp.StatusCode)
+		return nil, vaultmesh.Errorf(vaultmesh.Denied, op, c.where(), "HTTP status %d", resp.StatusCode)
 	case media != replyType:
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.URL, "the response has media type %.80q, not %s", media, replyType).WithFix("is the URL that of a time-stamping authority?")
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, c.where(), "the response has media type %.80q, not %s", media, replyType).WithFix("is the URL that of a time-stamping authority?")
 	}
 	return reply, nil
 }
