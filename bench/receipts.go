@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -231,27 +230,7 @@ func openReceipts(ctx context.Context, o Options, counts map[string]uint64) (*pa
 	}
 	defer t.close()
 	var size atomic.Int64
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	all, sent := &pace.Times{}, uint64(0)
-	var failed error
-	err = pace.OnSchedule(ctx, openRate, o.For, func(i int, due time.Time) {
-		sent++
-		wg.Go(func() {
-			err := t.submitter(ctx, i, &size)(0)
-			took := time.Since(due)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil && failed == nil {
-				failed = err
-			}
-			all.Add(took)
-		})
-	})
-	wg.Wait()
-	if err == nil {
-		err = failed
-	}
+	all, sent, err := pace.Open(ctx, openRate, o.For, func(i int) error { return t.submitter(ctx, i, &size)(0) })
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -104,28 +103,10 @@ func run(dir, file string, submitters int, d time.Duration, rate float64) (*Resu
 // published sends entries at a fixed rate and counts the time until a published checkpoint covers each, from when it was due.
 func published(ctx context.Context, log *tessera.Appender, reader tessera.LogReader, list [][]byte, d time.Duration, rate float64) (*pace.Times, error) {
 	awaiter := tessera.NewPublicationAwaiter(ctx, reader.ReadCheckpoint, poll)
-	all := &pace.Times{}
-	var (
-		mu     sync.Mutex
-		wg     sync.WaitGroup
-		failed error
-	)
-	err := pace.OnSchedule(ctx, rate, d, func(i int, due time.Time) {
-		wg.Go(func() {
-			_, _, err := awaiter.Await(ctx, log.Add(ctx, tessera.NewEntry(list[i%len(list)])))
-			took := time.Since(due)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil && failed == nil {
-				failed = err
-			}
-			all.Add(took)
-		})
+	all, _, err := pace.Open(ctx, rate, d, func(i int) error {
+		_, _, err := awaiter.Await(ctx, log.Add(ctx, tessera.NewEntry(list[i%len(list)])))
+		return err
 	})
-	wg.Wait()
-	if err == nil {
-		err = failed
-	}
 	return all, err
 }
 

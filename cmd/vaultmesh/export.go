@@ -115,12 +115,18 @@ func (c *exportCheckCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	for _, pinned := range append([]string{t.Log.Key}, t.LogKeys...) {
-		key, err := receipt.ParseLogKey(pinned)
-		if err != nil {
-			return err
+	keys, _, err := t.Pinned()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if key.Purpose != receipt.PurposeLog {
+			continue
 		}
 		in, err := export.OpenInclusion(text, entry, key.Public)
+		if err == nil && key.Until > 0 && in.Size > key.Until {
+			continue // the trust file says that the key was retired before
+		}
 		if err == nil && in.Origin == key.Origin {
 			_, err = fmt.Fprintf(a.out, "accepted: the entry is number %d of the first %d of the log %s, root %s\n", in.Index, in.Size, in.Origin, in.Root)
 			return err

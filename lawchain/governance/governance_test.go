@@ -20,6 +20,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/peers"
 )
 
 // keeper writes folders as the older implementation did.
@@ -342,10 +343,7 @@ func TestHostile(t *testing.T) {
 
 // TestAsJavaScriptWrites compares the signed text and signatures with Node's.
 func TestAsJavaScriptWrites(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("absent peer: node is not installed (Debian: apt-get install nodejs)")
-	}
+	node := peers.Tool(t, "nodejs", "node")
 	values := []string{
 		`{"b":1,"a":{"z":[1,2,{"y":null,"x":true}],"10":1,"9":2,"01":3,"-1":4,"4294967294":5,"4294967295":6}}`,
 		`{"numbers":[0,-0,1e-7,0.1,123456789012345,1.0,5e-324,-1.5,0.000001,1e15,0.642,0.8499948734029134],"n":9007199254740991}`,

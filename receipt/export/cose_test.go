@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/test/peers"
 )
 
 // Every receipt of a bundle becomes a COSE receipt that holds for its own entry and no other.
@@ -194,9 +195,7 @@ console.log('verified ' + index + ' of ' + size);
 
 // A foreign decoder and verifier accepts the receipts, and refuses them with any part tampered with.
 func TestIndependent(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("node is not installed: the foreign verifier was not run")
-	}
+	node := peers.Tool(t, "nodejs", "node")
 	d := newDomain(t)
 	d.halts(40)
 	bundle, trust := d.bundle()
@@ -215,7 +214,7 @@ func TestIndependent(t *testing.T) {
 	js := write("verify.cjs", []byte(script))
 	public := hex.EncodeToString(d.log.Public().(ed25519.PublicKey))
 	run := func(cose, entry []byte, key string) string {
-		b, _ := exec.CommandContext(t.Context(), "node", js, write("cose", cose), write("entry", entry), key, origin).CombinedOutput()
+		b, _ := exec.CommandContext(t.Context(), node, js, write("cose", cose), write("entry", entry), key, origin).CombinedOutput()
 		return strings.TrimSpace(string(b))
 	}
 	for _, i := range []int{0, 17, 40} {

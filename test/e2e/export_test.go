@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vaultmesh.org/vaultmesh/node"
+	"vaultmesh.org/vaultmesh/receipt"
 )
 
 // A real bundle leaves in other systems' forms: each COSE receipt holds for its own entry, and the graph tells the command.
@@ -50,9 +51,38 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s with the entry of %s: status %d\n%s", r, other, code, out)
 		}
 	}
+	// A log key that was retired before the receipt's tree says nothing about it.
+	if code, out, errOut := s.cli(node.DevOperator, "export", "check", receipts[0], strings.TrimSuffix(receipts[0], ".cose")+".entry", "--trust", retire(t, trust, path("retired.json"))); code != 1 {
+		t.Errorf("a retired key: status %d\n%s%s", code, out, errOut)
+	}
 	must("export", "prov", path("bundle.json"), "--trust", trust, "--out", path("history.jsonld"))
 	graph, err := os.ReadFile(path("history.jsonld"))
 	if err != nil || !json.Valid(graph) || !bytes.Contains(graph, []byte(":command:"+told.ID+`"`)) || !bytes.Contains(graph, []byte(`"state": "denied"`)) {
 		t.Errorf("%v\n%s", err, graph)
 	}
+}
+
+// retire writes a trust file that says that the log's key signed nothing after the first receipt.
+func retire(t *testing.T, trust, out string) string {
+	t.Helper()
+	var file map[string]any
+	text, err := os.ReadFile(trust)
+	if err == nil {
+		err = json.Unmarshal(text, &file)
+	}
+	var key receipt.Key
+	if err == nil {
+		key, err = receipt.ParseLogKey(file["log"].(map[string]any)["key"].(string))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file["retired"] = []receipt.RetiredKey{{ID: receipt.KeyID(key.Public), Until: 1}}
+	if text, err = json.Marshal(file); err == nil {
+		err = os.WriteFile(out, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -131,6 +131,16 @@ func Python(t testing.TB, packages, modules string) string {
 	return python
 }
 
+// Tool returns the path of a program on PATH, which the Debian package brings.
+func Tool(t testing.TB, pkg, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		absent(t, "%s is not on PATH (Debian: apt-get install %s)", name, pkg)
+	}
+	return path
+}
+
 // folder is where one version of a peer is kept between runs.
 func folder(kind, name string) (string, error) {
 	cache := os.Getenv("VAULTMESH_PEERS")

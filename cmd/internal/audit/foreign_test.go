@@ -78,14 +78,7 @@ type foreign struct {
 
 func onPath(name string) func(*testing.T) (string, []string) {
 	return func(t *testing.T) (string, []string) {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			if os.Getenv("VAULTMESH_REQUIRE_PEERS") == "1" {
-				t.Fatal(name + " is not installed")
-			}
-			t.Skip(name + " is not installed")
-		}
-		return path, nil
+		return peers.Tool(t, name, name), nil
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
 // Bounds of one call.
@@ -135,7 +136,7 @@ func (c *client) post(ctx context.Context, query []byte, limit int64, method str
 	resp, err := c.http.Do(req)
 	c.failed.Store(err != nil)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.name, "the node does not answer").Because(withoutURL(err)).WithFix("check the endpoint and the network; it is tried again")
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.name, "the node does not answer").Because(remote.Cause(err)).WithFix("check the endpoint and the network; it is tried again")
 	}
 	defer resp.Body.Close()
 	reply, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, limit))
@@ -143,7 +144,7 @@ func (c *client) post(ctx context.Context, query []byte, limit int64, method str
 		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, c.name, "the answer has more than %d bytes", limit)
 	}
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.name, "the answer broke off").Because(withoutURL(err))
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.name, "the answer broke off").Because(remote.Cause(err))
 	}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
@@ -152,14 +153,6 @@ func (c *client) post(ctx context.Context, query []byte, limit int64, method str
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, c.name, "HTTP status %d", resp.StatusCode)
 	}
 	return reply, nil
-}
-
-// withoutURL strips the URL from an error of net/http: it may hold a secret.
-func withoutURL(err error) error {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }
 
 // refusal returns what a node answered instead of a result, and nil for any other error.
