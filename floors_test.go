@@ -13,7 +13,7 @@ var floors = []struct {
 	prefix string
 	floor  int
 }{
-	{"dtdl", 1}, {"crdt", 1}, {"receipt", 1}, {"capability", 1}, {"proof", 1},
+	{"dtdl", 1}, {"crdt", 1}, {"receipt", 1}, {"capability", 1}, {"proof", 1}, {"crowd", 1},
 	{"journal", 2}, {"twin", 2}, {"lawchain", 2},
 	{"device", 3}, {"gate", 3}, {"whatif", 3},
 	{"control", 4}, {"energy", 4},

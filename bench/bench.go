@@ -33,7 +33,7 @@ type Options struct {
 
 	Binary    string // the vaultmesh program, for a simulated grid of its own process; empty: in this process
 	Mosquitto string // the peer of ingest; empty: looked up on PATH
-	Tessera   string // the peer of receipts, built from bench/tessera; empty: it is left out
+	Tessera   string // the peer of receipts; empty: bench-tessera beside this program, else built from source in the working folder
 	Profile   string // folder that gets a CPU profile of each measured section; empty: none
 	Log       *slog.Logger
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"vaultmesh.org/vaultmesh"
@@ -48,26 +49,52 @@ func (t *truth) writeSample(path string) (err error) {
 	return nil
 }
 
+// tesseraProgram finds the peer: where o says, beside this program, or built from the source in the working folder. It is
+// empty where there is none of these.
+func tesseraProgram(ctx context.Context, o Options) (string, error) {
+	if o.Tessera != "" {
+		return o.Tessera, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), "bench-tessera")); err == nil {
+			return path, nil
+		}
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil || !bytes.HasPrefix(mod, []byte("module vaultmesh.org/vaultmesh\n")) {
+		return "", nil
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", nil
+	}
+	path := filepath.Join(o.Dir, "bench-tessera")
+	if out, err := child(ctx, "go", "build", "-trimpath", "-o", path, "./bench/tessera").CombinedOutput(); err != nil {
+		return "", vaultmesh.Errorf(vaultmesh.Unavailable, "bench.tessera", "./bench/tessera", "the peer cannot be built: %.400s", out).Because(err)
+	}
+	return path, nil
+}
+
 // tessera runs the peer on the entries in sample; nil where its program is not there.
 func tessera(ctx context.Context, o Options, sample string) (*tesseraResult, error) {
-	if o.Tessera == "" {
-		return nil, nil
+	program, err := tesseraProgram(ctx, o)
+	if err != nil || program == "" {
+		return nil, err
 	}
 	dir, err := o.folder("tessera")
 	if err != nil {
 		return nil, err
 	}
-	cmd := child(ctx, o.Tessera, "-dir", filepath.Join(dir, "log"), "-entries", sample, "-submitters", fmt.Sprint(o.Submitters),
+	cmd := child(ctx, program, "-dir", filepath.Join(dir, "log"), "-entries", sample, "-submitters", fmt.Sprint(o.Submitters),
 		"-seconds", fmt.Sprint(o.For.Seconds()), "-rate", fmt.Sprint(openRate))
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "bench.tessera", o.Tessera, "the peer failed: %.400s", said.String()).Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "bench.tessera", program, "the peer failed: %.400s", said.String()).Because(err)
 	}
 	var r tesseraResult
 	if err := json.Unmarshal(out, &r); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bench.tessera", o.Tessera, "the peer's answer cannot be read").Because(err)
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "bench.tessera", program, "the peer's answer cannot be read").Because(err)
 	}
 	return &r, nil
 }

@@ -163,21 +163,21 @@ func (v *Verified) Allows(a Action) error {
 		g := &v.grants[i]
 		first := i == 0
 		if (first || g.Actions != nil) && !slices.Contains(g.Actions, a.Verb) {
-			return denied("actions", "block %d does not grant the action %q", i, a.Verb)
+			return ungranted("actions", "block %d does not grant the action %q", i, a.Verb)
 		}
 		if first || g.Twins != nil {
 			switch {
 			case a.Twin == "" && !slices.Contains(g.Twins, "*"):
 				return denied("twins", "block %d does not grant the whole domain", i).WithFix("name a twin, or ask for a token with the twins *")
 			case a.Twin != "" && !matchAny(g.Twins, string(a.Twin)):
-				return denied("twins", "block %d does not grant the twin %.64q", i, a.Twin)
+				return ungranted("twins", "block %d does not grant the twin %.64q", i, a.Twin)
 			}
 		}
 		if !withCommand {
 			continue
 		}
 		if (first || g.Commands != nil) && !matchAny(g.Commands, a.Command) {
-			return denied("commands", "block %d does not grant the command %.64q", i, a.Command)
+			return ungranted("commands", "block %d does not grant the command %.64q", i, a.Command)
 		}
 		if len(g.Args) == 0 {
 			continue
@@ -193,6 +193,11 @@ func (v *Verified) Allows(a Action) error {
 		}
 	}
 	return nil
+}
+
+// ungranted refuses what another credential may be allowed.
+func ungranted(field, format string, args ...any) *vaultmesh.Error {
+	return denied(field, format, args...).WithFix("use a credential that grants it; `vaultmesh capability show` says what this one may do")
 }
 
 func denied(field, format string, args ...any) *vaultmesh.Error {

@@ -44,6 +44,42 @@ func TestAlignedCommand(t *testing.T) {
 	}
 }
 
+// What counts as aligned is decided with the assessment, and stands in both receipts.
+func TestToleranceIsDecidedBefore(t *testing.T) {
+	w := newWorld(t)
+	set := func(tolerance float64) { w.mu.Lock(); w.tolerance = tolerance; w.mu.Unlock() }
+	set(0.5)
+	c := w.mustPropose("move", `{"to": 42}`, "k1", control.Dispatched)
+	set(100)
+	if err := w.respond(c.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	w.report("valve-1", `{"position":43}`) // within what would be allowed now
+	w.report("valve-1", `{"position":42.4}`)
+	w.wait(c.ID, control.Aligned)
+	judged := 0
+	for _, r := range w.receipts() {
+		switch r.Kind {
+		case receipt.CommandAssessed:
+			b, err := receipt.ReadBody[receipt.AssessedBody](&r)
+			if err != nil || len(b.Tolerance) != 1 || b.Tolerance["position"] != 0.5 {
+				t.Errorf("%v: %s", err, r.Body)
+			}
+			judged++
+		case receipt.CommandAligned:
+			b, err := receipt.ReadBody[receipt.ObservedBody](&r)
+			o := b.Observed["position"]
+			if err != nil || string(o.Value) != "42.4" || o.Expected == nil || *o.Expected != 42 || o.Tolerance == nil || *o.Tolerance != 0.5 {
+				t.Errorf("%v: %s", err, r.Body)
+			}
+			judged++
+		}
+	}
+	if judged != 2 {
+		t.Errorf("%d receipts", judged)
+	}
+}
+
 // The report may come before the device's answer: the command aligns when it is acknowledged.
 func TestReportBeforeAnswer(t *testing.T) {
 	w := newWorld(t)

@@ -60,6 +60,7 @@ type Judgement struct {
 	Verdict   json.RawMessage            `json:"verdict,omitempty"` // canonical whatif.Verdict
 	VerdictID vaultmesh.Digest           `json:"verdict_id"`
 	Expect    map[string]float64         `json:"expect,omitempty"`
+	Tolerance map[string]float64         `json:"tolerance,omitempty"` // of the values in Expect
 	Desired   map[string]json.RawMessage `json:"desired,omitempty"`
 	Need      *gate.Need                 `json:"need,omitempty"`
 	Challenge json.RawMessage            `json:"challenge,omitempty"` // canonical receipt.Challenge

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	crand "crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
@@ -25,6 +22,8 @@ import (
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
 )
@@ -56,19 +55,9 @@ test_default_denies if gate.decision.outcome == "deny" with input as {"command":
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func key(name string) ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte(name))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
+func key(name string) ed25519.PrivateKey { return keys.Named(name).PrivateKey }
 
 func pub(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
-
-type testSigner ed25519.PrivateKey
-
-func (s testSigner) Sign(m []byte) ([]byte, error) {
-	return ed25519.Sign(ed25519.PrivateKey(s), m), nil
-}
-func (s testSigner) KeyID() string { return receipt.KeyID(pub(ed25519.PrivateKey(s))) }
 
 // valves expects of move that the valve reports the position; other commands cannot be simulated.
 type valves struct{ w *world }
@@ -106,8 +95,8 @@ type world struct {
 	unsent bool // the dispatcher keeps what it gets: the device is offline
 	held   []control.Outbound
 	models *dtdl.Set
-	logKey note.Signer
-	logVer note.Verifier
+
+	tolerance float64 // of every expected value
 
 	simulating func() // called once, while the gate judges the next simulated command
 	applied    func() // called once, when the next commit can be read and is not durable yet
@@ -158,17 +147,8 @@ func (w *world) Withdraw(o control.Outbound) bool {
 
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, dir: t.TempDir(), clock: epoch, sent: make(chan control.Outbound, 1024)}
-	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("deterministic", 10)), "test/log")
-	if err == nil {
-		w.logKey, err = note.NewSigner(sk)
-	}
-	if err == nil {
-		w.logVer, err = note.NewVerifier(vk)
-	}
-	if err == nil {
-		w.models, err = dtdl.Parse([]dtdl.Document{{Name: "valve", Data: []byte(valveModel)}}, dtdl.Options{})
-	}
-	if err != nil {
+	var err error
+	if w.models, err = dtdl.Parse([]dtdl.Document{{Name: "valve", Data: []byte(valveModel)}}, dtdl.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	w.open()
@@ -185,18 +165,16 @@ func (w *world) open() {
 			w.t.Fatal(err)
 		}
 	}
-	w.l = lawchain.New(lawchain.Options{Domain: "test", Signer: w.logKey, Verifier: w.logVer, Receipts: testSigner(key("receipts"))})
-	var err error
-	w.j, err = journal.Open(filepath.Join(w.dir, "journal"), journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable, Failpoint: func(point string) {
+	log := logs.Open(w.t, filepath.Join(w.dir, "journal"), logs.Failpoint(func(point string) {
 		if point != "applied" {
 			return
 		}
 		if f := w.take(&w.applied); f != nil {
 			f()
 		}
-	}})
-	must(err)
-	must(w.l.Load(w.j))
+	}))
+	w.j, w.l = log.J, log.Log
+	var err error
 	w.twins = twin.NewStore(twin.Options{Models: w.models, Now: w.now})
 	must(w.twins.Load(w.j))
 	operators := gate.NewOperators()
@@ -219,6 +197,7 @@ func (w *world) open() {
 		Texts:   texts,
 		Machine: &control.Machine{Domain: "test", Node: "node:test", Log: w.l, Desired: w.twins, MaxOpen: 4, MaxDenied: 30},
 		Journal: w.j, Twins: w.twins, Gate: w.gate, CapabilityRoot: pub(key("root")), Simulator: valves{w},
+		Tolerance: func(string, string, float64) float64 { w.mu.Lock(); defer w.mu.Unlock(); return w.tolerance },
 		CheckArgs: func(_, command string, args json.RawMessage) error {
 			i, _ := w.models.Interface("dtmi:test:Valve;1")
 			c, ok := i.Command(command)

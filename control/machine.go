@@ -196,8 +196,8 @@ func openKey(p vaultmesh.Principal) string { return "open/" + string(p) }
 
 // decide records the assessment of a proposal and its consequence.
 func (m *Machine) decide(tx journal.Tx, e Entry, c *record, j Judgement) (Result, error) {
-	c.Policy, c.Decision, c.Verdict, c.VerdictID, c.Expect, c.Desired = j.Policy, j.Decision, j.Verdict, j.VerdictID, j.Expect, j.Desired
-	body := receipt.AssessedBody{CommandRef: ref(c), TwinVersion: c.Version, Simulation: j.VerdictID, Verdict: j.Verdict, Stages: j.Stages, Expect: j.Expect, Inputs: keepInputs(tx, j)}
+	c.Policy, c.Decision, c.Verdict, c.VerdictID, c.Expect, c.Tolerance, c.Desired = j.Policy, j.Decision, j.Verdict, j.VerdictID, j.Expect, j.Tolerance, j.Desired
+	body := receipt.AssessedBody{CommandRef: ref(c), TwinVersion: c.Version, Simulation: j.VerdictID, Verdict: j.Verdict, Stages: j.Stages, Expect: j.Expect, Tolerance: j.Tolerance, Inputs: keepInputs(tx, j)}
 	if err := m.step(tx, e, c, Assessed, m.Node, string(j.Outcome), body); err != nil {
 		return Result{}, err
 	}

@@ -59,6 +59,17 @@ func (s *Service) checkOpening(p *Proposal) error {
 	return nil
 }
 
+// withhold keeps the words of a proposal so that they can be erased. Words in a request that the holder signed stay as they
+// are: the receipt holds what was signed, or the signature proves nothing; such a client withholds them itself
+// ([Proposal.Withheld]).
+func (s *Service) withhold(caller Caller, p *Proposal) (sealed *private.Sealed, err error) {
+	if p.Opening == nil && p.Reason != "" && caller.Proof == "" {
+		p.Reason, sealed, err = s.hide(caller.Principal, p.Reason)
+		return sealed, err
+	}
+	return s.sealOpening(caller.Principal, p.Opening)
+}
+
 // reveal returns the words behind a reference, or says why there are none; other texts as they are.
 func (s *Service) reveal(text string) string {
 	commitment, ok := receipt.ParsePrivateRef(text)
@@ -136,7 +147,8 @@ func (s *Service) Erase(ctx context.Context, caller Caller, p vaultmesh.Principa
 		return receipt.Ref{}, err
 	}
 	if !destroyed && kept <= before {
-		return receipt.Ref{}, vaultmesh.Errorf(vaultmesh.NotFound, op, string(p), "nothing is kept of this principal that is not erased already")
+		return receipt.Ref{}, vaultmesh.Errorf(vaultmesh.NotFound, op, string(p), "nothing is kept of this principal that is not erased already").
+			WithFix("name a principal who gave reasons, with its role, such as operator:ada; `vaultmesh receipts --actor NAME` shows what one did")
 	}
 	res, err := s.order(ctx, Entry{Actor: caller.Principal, Erase: &EraseEntry{Principal: p, Kept: kept, Reason: reason}})
 	return res.Receipt, err

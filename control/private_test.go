@@ -352,3 +352,26 @@ func TestInputsOfDecisions(t *testing.T) {
 		t.Errorf("%v", seen)
 	}
 }
+
+// Words that nobody signed are kept privately, whoever said them; words that the holder signed stay in the evidence.
+func TestReasonsOfProposals(t *testing.T) {
+	w := newWorld(t)
+	agent := w.agent()
+	for _, tc := range []struct {
+		key, proof string
+		hidden     bool
+	}{{"k1", "", true}, {"k2", "a signature over the request", false}} {
+		agent.Proof = tc.proof
+		c, err := w.s.Propose(t.Context(), agent, control.Proposal{Twin: "valve-1", Command: "shut", IdempotencyKey: tc.key, Reason: "Zaphod asked"})
+		if err != nil || c.History[0].Reason != "Zaphod asked" {
+			t.Fatalf("%s: %+v %v", tc.key, c.History, err)
+		}
+		held := false
+		for _, r := range w.receipts() {
+			held = held || strings.Contains(string(r.Body), "Zaphod")
+		}
+		if held == tc.hidden {
+			t.Errorf("%s: the receipts hold the words: %v", tc.key, held)
+		}
+	}
+}

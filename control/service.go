@@ -280,7 +280,7 @@ func (s *Service) Propose(ctx context.Context, caller Caller, p Proposal) (Comma
 	if err != nil {
 		return Command{}, err
 	}
-	sealed, err := s.sealOpening(caller.Principal, p.Opening)
+	sealed, err := s.withhold(caller, &p)
 	if err != nil {
 		return Command{}, err
 	}
@@ -391,6 +391,12 @@ func (s *Service) assess(ctx context.Context, r gate.Request) (Judgement, error)
 	}
 	if a.Challenge != nil {
 		j.Challenge = a.Challenge.Canonical()
+	}
+	for name, want := range a.Expect { // what counts as aligned is decided before the asset answers
+		if j.Tolerance == nil {
+			j.Tolerance = map[string]float64{}
+		}
+		j.Tolerance[name] = s.tolerance(r.Twin.Model, name, want)
 	}
 	j.Desired = desired(r.Twin, a.Expect)
 	j.Inputs, err = inputs(&r, &a, &j, used)

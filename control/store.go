@@ -80,6 +80,7 @@ type record struct {
 	Version    uint64                     `json:"twin_version,string"`
 	VerdictID  vaultmesh.Digest           `json:"verdict_id"`
 	Expect     map[string]float64         `json:"expect,omitempty"`
+	Tolerance  map[string]float64         `json:"tolerance,omitempty"` // nil for a command that was assessed before it was recorded
 	Desired    map[string]json.RawMessage `json:"desired,omitempty"`
 	Challenge  json.RawMessage            `json:"challenge,omitempty"`
 	Last       receipt.Ref                `json:"last"`          // the newest receipt

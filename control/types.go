@@ -7,6 +7,7 @@ package control
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"io"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -102,6 +103,21 @@ type Proposal struct {
 	Opening *receipt.Opening `json:"-"`
 }
 
+// Withheld returns the proposal with a reference in the place of its reason, and the words beside it, so that they can be
+// erased later. A client calls it before it signs the request: words that a holder signed are evidence for ever. A proposal
+// without words is returned as it is.
+func (p Proposal) Withheld(random io.Reader) (Proposal, error) {
+	if p.Reason == "" || p.Opening != nil {
+		return p, nil
+	}
+	o := receipt.Opening{Text: p.Reason}
+	if _, err := io.ReadFull(random, o.Salt[:]); err != nil {
+		return p, vaultmesh.Errorf(vaultmesh.Internal, "command.propose", "reason", "no random numbers").Because(err)
+	}
+	p.Reason, p.Opening = receipt.PrivateRef(o.Commitment()), &o
+	return p, nil
+}
+
 // HaltState is the domain's stop switch.
 type HaltState struct {
 	Halted bool                `json:"halted"`
@@ -120,6 +136,8 @@ type Caller struct {
 	Key        ed25519.PublicKey // the holder's key
 	// Target is the request that Proof is about; nil where there is no proof.
 	Target *receipt.ProofTarget
+	// Opening is what came beside the request and is no part of what Proof is about: the words behind a reference in it.
+	Opening *receipt.Opening
 }
 
 // Filter selects commands; zero fields select all. Newest first.

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -123,11 +122,14 @@ func (s *Service) aligned(c *record, t twin.Twin) (map[string]receipt.Observatio
 		if !ok || v.Q != twin.Good {
 			return nil, false
 		}
-		got, ok := asNumber(v.V)
-		if !ok || math.Abs(got-want) > s.tolerance(t.Model, name, want) {
+		o := s.observation(c, name, v)
+		allowed := s.tolerance(t.Model, name, want) // of a command that was assessed before tolerances were recorded
+		if o.Tolerance != nil {
+			allowed = *o.Tolerance
+		}
+		if got, ok := receipt.ReportedNumber(v.V); !ok || math.Abs(got-want) > allowed {
 			return nil, false
 		}
-		o := s.observation(t.ID, name, v, &want)
 		if o.Batch == nil || uint64(*o.Batch) <= c.Outbox {
 			return nil, false
 		}
@@ -144,9 +146,13 @@ func (s *Service) tolerance(model, name string, want float64) float64 {
 }
 
 // observation names the message that proves a value, where the hot history still holds it.
-func (s *Service) observation(id vaultmesh.TwinID, name string, v twin.Value, want *float64) receipt.Observation {
-	o := receipt.Observation{Value: v.V, Expected: want, Time: v.T.UTC().Truncate(time.Microsecond)}
-	if m, ok := s.reported(id, name, o.Time); ok {
+func (s *Service) observation(c *record, name string, v twin.Value) receipt.Observation {
+	want := c.Expect[name]
+	o := receipt.Observation{Value: v.V, Expected: &want, Time: v.T.UTC().Truncate(time.Microsecond)}
+	if allowed, ok := c.Tolerance[name]; ok {
+		o.Tolerance = &allowed
+	}
+	if m, ok := s.reported(c.Twin, name, o.Time); ok {
 		o.Batch, o.Position = &m.Batch, m.Position
 	}
 	return o
@@ -178,21 +184,6 @@ func (s *Service) messages(id vaultmesh.TwinID, observed map[string]receipt.Obse
 // Message returns a telemetry message on which a command's observation rests; ok is false where none rests on it.
 func (s *Service) Message(batch vaultmesh.LogIndex, position int) (raw []byte, ok bool, err error) {
 	return s.o.Journal.Get(keyMessage(batch, position))
-}
-
-// asNumber reads a reported value as a number; true is 1 and false is 0.
-func asNumber(raw json.RawMessage) (float64, bool) {
-	switch string(raw) {
-	case "true":
-		return 1, true
-	case "false":
-		return 0, true
-	}
-	var f float64
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return 0, false
-	}
-	return f, true
 }
 
 // conclude records how the asset behaved. A command that ended meanwhile stays as it is.
@@ -270,11 +261,11 @@ func (s *Service) overdue(ctx context.Context, c *record) {
 			return
 		}
 		observed := map[string]receipt.Observation{}
-		for name, want := range c.Expect {
+		for name := range c.Expect {
 			if v, ok := t.Reported[name]; ok {
-				observed[name] = s.observation(t.ID, name, v, &want)
+				observed[name] = s.observation(c, name, v)
 			} else if v, ok := t.Telemetry[name]; ok {
-				observed[name] = s.observation(t.ID, name, v, &want)
+				observed[name] = s.observation(c, name, v)
 			}
 		}
 		s.conclude(ctx, c, Diverged, observed, "the asset does not report the commanded value")

@@ -180,9 +180,6 @@ func (w *World) StartNode(ctx context.Context) error {
 // KillNode ends the node as a crash would (SIGKILL).
 func (w *World) KillNode() { w.node.kill() }
 
-// NodeDied is closed when the node has ended.
-func (w *World) NodeDied() <-chan struct{} { return w.node.done }
-
 // Ended returns the name of a process that has ended, or "".
 func (w *World) Ended() string {
 	for _, p := range []*process{w.tsa, w.node, w.grid} {

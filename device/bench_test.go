@@ -2,7 +2,6 @@ package device_test
 
 import (
 	"bufio"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,14 +13,12 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/device"
 	"vaultmesh.org/vaultmesh/dtdl"
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain"
-	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/twin"
 )
 
@@ -129,17 +126,9 @@ func realStack(b *testing.B) func(*device.Options, *node) {
 		{"@type":"Telemetry","name":"activePower","schema":"double"},{"@type":"Telemetry","name":"reactivePower","schema":"double"},
 		{"@type":"Property","name":"closed","schema":"boolean"},{"@type":"Property","name":"tap","schema":"double"}]}`)}}, dtdl.Options{})
 	check(err)
-	skey, vkey, err := note.GenerateKey(rand.Reader, "bench")
-	check(err)
-	signer, err := note.NewSigner(skey)
-	check(err)
-	verifier, err := note.NewVerifier(vkey)
-	check(err)
-	log := lawchain.New(lawchain.Options{Domain: "test", Signer: signer, Verifier: verifier, Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
-	j, err := journal.Open(b.TempDir(), journal.Options{Seal: log.Seal, OnDurable: log.Durable, Ballast: -1})
-	check(err)
+	log := logs.Open(b, b.TempDir())
+	j := log.J
 	b.Cleanup(func() { j.Close() })
-	check(log.Load(j))
 	twins := twin.NewStore(twin.Options{Models: models, Now: time.Now})
 	check(twins.Load(j))
 	check(j.Submit(b.Context(), journal.Commands, func(tx journal.Tx) error {
@@ -151,7 +140,7 @@ func realStack(b *testing.B) func(*device.Options, *node) {
 		}
 		return nil
 	}))
-	return func(o *device.Options, _ *node) { o.Journal, o.Log, o.Twins = j, log, twins }
+	return func(o *device.Options, _ *node) { o.Journal, o.Log, o.Twins = j, log.Log, twins }
 }
 
 func report(b *testing.B, s device.Stats) {

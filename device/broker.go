@@ -86,7 +86,7 @@ func (b *Broker) listen() error {
 			return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "device.listen", addr, "cannot listen").Because(err).WithFix("choose a free port, or stop the process that holds it")
 		}
 		// Beyond MaxConnections mochi answers that the server is busy; far beyond, there is no answer.
-		l := newListener(inner, id, conf, b.o.MaxConnections+b.o.MaxConnections/8+16, b.o.ConnectTimeout, func() { b.count.refused[causeConnections].Add(1) })
+		l := newListener(inner, id, conf, b.o.MaxConnections+b.o.MaxConnections/8+16, b.o.ConnectTimeout)
 		if err := b.server.AddListener(l); err != nil {
 			l.shut()
 			return nil, vaultmesh.Errorf(vaultmesh.Internal, "device.listen", addr, "cannot attach the listener").Because(err)
@@ -255,6 +255,10 @@ func (b *Broker) Refusals(device vaultmesh.DeviceID) []Refusal {
 func (b *Broker) Stats() Stats {
 	s := b.count.snapshot()
 	s.QueueMessages, s.QueueBytes = b.ingest.load()
+	for _, l := range b.listeners() {
+		c := l.crowd.Stats()
+		s.Refused[causeNames[causeConnections]] += c.LetGo + c.Refused
+	}
 	return s
 }
 

@@ -1,15 +1,17 @@
 package device
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+
+	"vaultmesh.org/vaultmesh/crowd"
 )
 
 // acceptRetry is the pause after a failed accept, such as for want of file descriptors.
@@ -23,12 +25,10 @@ type listener struct {
 	net.Listener
 	id      string
 	conf    *tls.Config // nil: plain TCP
-	limit   int
+	crowd   *crowd.Crowd
 	timeout time.Duration
-	refused func()
 
-	mu     sync.Mutex
-	open   map[*socket]struct{}
+	mu     sync.Mutex // held while a connection is added to serve, and when closed is closed
 	closed chan struct{}
 	once   sync.Once
 	serve  sync.WaitGroup // of the connections' goroutines
@@ -36,32 +36,14 @@ type listener struct {
 
 var _ listeners.Listener = (*listener)(nil)
 
-func newListener(l net.Listener, id string, conf *tls.Config, limit int, timeout time.Duration, refused func()) *listener {
-	return &listener{Listener: l, id: id, conf: conf, limit: limit, timeout: timeout, refused: refused, open: map[*socket]struct{}{}, closed: make(chan struct{})}
+func newListener(l net.Listener, id string, conf *tls.Config, limit int, timeout time.Duration) *listener {
+	return &listener{Listener: l, id: id, conf: conf, crowd: crowd.New(limit), timeout: timeout, closed: make(chan struct{})}
 }
 
-// socket is one connection; the first Close frees its place.
-type socket struct {
-	net.Conn
-	l           *listener
-	established atomic.Bool // its CONNECT was accepted
-}
-
-// Close implements [net.Conn].
-func (s *socket) Close() error {
-	s.l.mu.Lock()
-	delete(s.l.open, s)
-	s.l.mu.Unlock()
-	return s.Conn.Close()
-}
-
-// establish marks the socket below c.
+// establish says of the connection below c that its CONNECT was accepted: it is not closed for a newer one any more.
 func establish(c net.Conn) {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	if s, ok := c.(*socket); ok {
-		s.established.Store(true)
+	if m := crowd.Of(c); m != nil {
+		m.Work(context.Background())
 	}
 }
 
@@ -98,34 +80,30 @@ func (l *listener) Serve(handle listeners.EstablishFn) {
 	}
 }
 
-// admit starts the goroutine of a connection, or closes it beyond the limit.
+// admit starts the goroutine of a connection. Where there are too many, one that was not established is closed for it, or
+// else the new one.
 func (l *listener) admit(c net.Conn, handle listeners.EstablishFn) {
-	s := &socket{Conn: c, l: l}
 	l.mu.Lock()
-	full := len(l.open) >= l.limit
-	gone := false
 	select {
 	case <-l.closed: // shut may be waiting for the goroutines already
-		gone = true
+		l.mu.Unlock()
+		_ = c.Close()
+		return
 	default:
 	}
-	if !full && !gone {
-		l.open[s] = struct{}{}
+	m, ok := l.crowd.Enter(c)
+	if ok {
 		l.serve.Add(1)
 	}
 	l.mu.Unlock()
-	if full || gone {
-		if full {
-			l.refused()
-		}
-		_ = c.Close()
+	if !ok {
 		return
 	}
 	// Until mochi sets the deadlines of the keep-alive: it covers the TLS handshake too.
 	_ = c.SetDeadline(time.Now().Add(l.timeout))
-	var conn net.Conn = s
+	var conn net.Conn = m
 	if l.conf != nil {
-		conn = tls.Server(s, l.conf)
+		conn = tls.Server(m, l.conf)
 	}
 	go func() {
 		defer l.serve.Done()
@@ -148,17 +126,11 @@ func (l *listener) shut() {
 
 // drop closes the open connections, or only those that were not established.
 func (l *listener) drop(all bool) {
-	l.mu.Lock()
-	open := make([]*socket, 0, len(l.open))
-	for s := range l.open {
-		if all || !s.established.Load() {
-			open = append(open, s)
+	l.crowd.Each(func(m *crowd.Conn, established bool) {
+		if all || !established {
+			_ = m.Close()
 		}
-	}
-	l.mu.Unlock()
-	for _, s := range open {
-		_ = s.Close()
-	}
+	})
 }
 
 // address is empty for no listener.

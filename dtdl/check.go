@@ -67,6 +67,9 @@ func (p *parser) restrictions(e *elem) {
 			}
 		}
 	}
+	if len(e.objects) == 0 {
+		return // all that follows is about these
+	}
 	for _, index := range classes[e.class].props {
 		prop := &properties[index]
 		if r := prop.rule(e.version); r.allowed && prop.kind == objectProp {
@@ -87,8 +90,11 @@ func (p *parser) objectRule(e *elem, prop *property, r *rule) {
 			p.uniqueAmong(e, prop.name, u, list)
 		}
 	}
-	if r.max > 0 && prop.plural && distinct(list) > r.max {
+	if r.max > 0 && prop.plural && len(list) > r.max && distinct(list) > r.max {
 		p.report("objectCountAboveMax", keyAt(e.src, e.member(prop.name)), place{}, Error{Element: e.id, Property: prop.name, found: strconv.Itoa(len(list)), Expected: "at most " + strconv.Itoa(r.max)})
+	}
+	if len(r.values) == 0 && len(e.added) == 0 {
+		return
 	}
 	for _, v := range list {
 		if len(r.values) > 0 && !slices.Contains(r.values, v.id) {

@@ -305,14 +305,35 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// officialSame is in how many sets of the suite the language's own parser reports the same validation identifiers as
+// this one, and officialLiteral how many lists of the suite it fills itself. It takes Node to find out:
+// VAULTMESH_SOAK=1 go test ./test/dtdl -run TestOfficial fails where it is not so.
+const (
+	officialSame    = "1291 of 1295 sets"
+	officialLiteral = "716 of 936 lists"
+)
+
 func conformanceReport(tallies map[string]*tally, differences map[string][]string, dtmis, instances int) string {
 	var b strings.Builder
-	b.WriteString(`# DTDL: agreement with the language's conformance suite
+	g := tallies["generated"]
+	fmt.Fprintf(&b, `# DTDL: agreement with the language's conformance suite
 
-Written by ` + "`go test ./dtdl -run Conformance -report`" + `; the same test fails where it is not up to date. The suite is
-that of the language's own parser (digitaltwinconsortium/DTDLParser, folder test-cases).
+The suite is that of the language's own parser (digitaltwinconsortium/DTDLParser, folder test-cases). All verdicts agree.
+Of the validation identifiers in the folder generated:
 
-| folder | cases | verdicts that agree | cases with a list of errors | every validation identifier is listed | of these, exactly the listed ones | all fields and lines too |
+* **By the suite's own rule**, which is that every identifier that is reported is one of the listed ones: %d of %d.
+* **Literally**, the reported ones being exactly the listed ones: %d of %d. %d lists name alternatives, and no parser
+  reports them all: they are several ways to call one mistake, or what a parser would say that had not stopped before.
+* **Against the official parser** itself: the same identifiers in %s that its version on npm knows the
+  extensions of. In two of the other four it stops behind the first document with an error, and what this parser says of
+  the second one is true; in the other two it stops at a type that is not known, and this parser goes on to the schema,
+  which is not known either. It fills literally %s that it can be asked about; what is listed beyond that
+  would tell one mistake twice, and is left out here as there.
+
+This page is written by `+"`go test ./dtdl -run Conformance -report`"+`; the same test fails where it is not up to date.
+
+`, g.ids, g.judged, g.same, g.judged, g.alternatives, officialSame, officialLiteral)
+	b.WriteString(`| folder | cases | verdicts that agree | cases with a list of errors | every validation identifier is listed | of these, exactly the listed ones | all fields and lines too |
 |---|---|---|---|---|---|---|
 `)
 	for _, folder := range []string{"doc-examples", "generated", "specification"} {
@@ -322,14 +343,11 @@ that of the language's own parser (digitaltwinconsortium/DTDLParser, folder test
 	fmt.Fprintf(&b, `
 All %d verdicts on identifiers (folder dtmis) and all %d checks of instance values agree.
 
-The suite lists errors as alternatives: its own runner wants every error that is reported to be one of them, and
-no parser reports all. In the folder generated %d of %d lists name more than one validation identifier; that is
-why fewer sets are exactly the list. Fields are the element, the related element, properties, type, value,
-restriction, document and line.
+Fields are the element, the related element, properties, type, value, restriction, document and line.
 
 ## What differs
 
-`, dtmis, instances, tallies["generated"].alternatives, tallies["generated"].judged)
+`, dtmis, instances)
 	if len(differences) == 0 {
 		b.WriteString("Nothing.\n")
 	}

@@ -9,13 +9,14 @@ import (
 // walkState is what the walks over the descendants of an element keep in it, so that every element is walked
 // once however many ways lead to it.
 type walkState struct {
-	heights  [2]int   // of the chains of extends, of the schemas; 0 is not known, otherwise one more
-	counts   [2]int64 // of the ancestors, of the contents; 0 is not known, otherwise one more
-	busy     uint8    // a bit for each walk that is under way
-	excluded [2]*elem // the first descendant of an excluded class: Array, Component
-	looked   uint8    // a bit for each of excluded that is known
-	names    map[string]*elem
-	counted  int
+	counts  [2]int64 // of the ancestors, of the contents; 0 is not known, otherwise one more
+	heights [2]int32 // of the chains of extends, of the schemas; 0 is not known, otherwise one more
+	heir    int32    // the first of the heirs of an interface
+	open    int32    // how many that it extends have no height yet
+	own     int32    // of an interface: how many of its contents are not inherited
+	typed   bool     // of an interface: contents have supplemental types
+	busy    uint8    // a bit for each walk that is under way
+	looked  uint8    // a bit for each of excluded that is known
 }
 
 // The walks.
@@ -35,16 +36,23 @@ func (p *parser) inherit() {
 			interfaces = append(interfaces, e)
 		}
 	}
-	extendsHeights(interfaces)
-	own := make(map[*elem]int, len(interfaces))
+	ordered := extendsHeights(interfaces)
 	for _, e := range interfaces {
-		own[e] = len(e.get("contents"))
+		e.walk.own = int32(len(e.get("contents")))
+	}
+	if !p.failed && len(ordered) == len(interfaces) && p.inheritPlainly(ordered) {
+		for _, e := range interfaces {
+			if e.walk.typed {
+				e.adopt()
+			}
+		}
+		return
 	}
 	for _, e := range interfaces {
 		p.unit = e.unit
 		c := importControl(e.version)
 		if p.chain(e, c.depth[e.limits]) && (c.count[e.limits] == 0 || p.descendants(e, c, walkExtends, 0) <= int64(c.count[e.limits])) {
-			p.importContents(e, own)
+			p.importContents(e)
 		}
 	}
 }
@@ -62,41 +70,49 @@ func importControl(version uint8) *control {
 const cyclic = 1 << 30
 
 // extendsHeight is the length of the longest chain of extends, cyclic where one leads into a circle.
-func extendsHeight(e *elem) int { return e.walk.heights[0] }
+func extendsHeight(e *elem) int { return int(e.walk.heights[0]) }
 
 // maxChain bounds the recursion along chains that are far beyond every limit of the language.
 const maxChain = 10_000
 
-// extendsHeights sets the heights of all interfaces, from those that extend nothing upwards.
-func extendsHeights(interfaces []*elem) {
-	heirs := make(map[*elem][]*elem)
-	open := make(map[*elem]int, len(interfaces)) // how many that it extends have no height yet
-	var ready []*elem
+// extendsHeights sets the heights of all interfaces, from those that extend nothing upwards, and returns those
+// that do not lead into a circle, each behind all that it extends.
+func extendsHeights(interfaces []*elem) []*elem {
+	// The heirs of an interface are a list in two arrays: its first heir, and behind each heir the next.
+	type heir struct {
+		elem *elem
+		next int32
+	}
+	heirs := make([]heir, 1, len(interfaces)+1)
+	ordered := make([]*elem, 0, len(interfaces))
 	for _, e := range interfaces {
+		e.walk.heights[0] = cyclic
 		for _, x := range e.get("extends") {
 			if x.class != 0 {
-				heirs[x] = append(heirs[x], e)
-				open[e]++
+				heirs = append(heirs, heir{e, x.walk.heir})
+				x.walk.heir = int32(len(heirs) - 1)
+				e.walk.open++
 			}
 		}
-		e.walk.heights[0] = cyclic
-		if open[e] == 0 {
-			ready = append(ready, e)
+		if e.walk.open == 0 {
+			ordered = append(ordered, e)
 		}
 	}
-	for len(ready) > 0 {
-		e := ready[len(ready)-1]
-		ready = ready[:len(ready)-1]
+	for done := 0; done < len(ordered); done++ {
+		e := ordered[done]
 		e.walk.heights[0] = 0
 		for _, x := range e.get("extends") {
 			e.walk.heights[0] = max(e.walk.heights[0], x.walk.heights[0]+1)
 		}
-		for _, h := range heirs[e] {
-			if open[h]--; open[h] == 0 {
-				ready = append(ready, h)
+		for h := e.walk.heir; h != 0; h = heirs[h].next {
+			if heir := heirs[h].elem; heir.walk.open > 1 {
+				heir.walk.open--
+			} else {
+				ordered = append(ordered, heir)
 			}
 		}
 	}
+	return ordered
 }
 
 // chain checks that an interface does not extend itself nor too long a chain.
@@ -151,13 +167,20 @@ func (p *parser) inCircle(e *elem) bool {
 // maxCircleSteps bounds the search for the members of circles.
 const maxCircleSteps = 200_000
 
-// closure returns what an interface extends, directly or not, nearest branch first.
-func closure(e *elem) []*elem {
+// closure returns what an interface extends, directly or not, nearest branch first. The work of all closures of a
+// set is bounded; beyond that they are cut short, which is an error.
+func (p *parser) closure(e *elem) []*elem {
 	var out []*elem
 	seen := make(map[*elem]struct{})
 	var walk func(e *elem)
 	walk = func(e *elem) {
 		for _, x := range e.get("extends") {
+			if p.extended++; p.extended > MaxSetContents {
+				if p.extended == MaxSetContents+1 {
+					p.own("tooLarge", e.place(), Error{Element: e.id, Value: "more interfaces that are extended", Restriction: strconv.Itoa(MaxSetContents) + ", counted in each heir"})
+				}
+				return
+			}
 			if _, twice := seen[x]; !twice {
 				seen[x] = struct{}{}
 				out = append(out, x)
@@ -169,10 +192,108 @@ func closure(e *elem) []*elem {
 	return out
 }
 
-func (p *parser) importContents(e *elem, own map[*elem]int) {
-	for _, x := range closure(e) {
+// inheritPlainly gives interfaces, each of which comes behind all that it extends, their contents. Where
+// anything is at fault it takes all back and reports false.
+func (p *parser) inheritPlainly(ordered []*elem) bool {
+	for i, e := range ordered {
+		c := importControl(e.version)
+		ok := extendsHeight(e) <= c.depth[e.limits] && (c.count[e.limits] == 0 || p.descendants(e, c, walkExtends, 0) <= int64(c.count[e.limits]))
+		if !ok || !p.inheritFrom(e, e.get("extends")) {
+			for _, e := range ordered[:i] {
+				if list := e.get("contents"); list != nil {
+					e.put("contents", list[:e.walk.own:e.walk.own])
+				}
+			}
+			p.inherited = 0
+			return false
+		}
+	}
+	return true
+}
+
+// someWork is the number of comparisons from which on an index is worth while.
+const someWork = 2048
+
+// inheritFrom gives an interface the contents of those that it extends, which have all of theirs. It reports
+// false, and gives nothing, where a name is taken.
+func (p *parser) inheritFrom(e *elem, bases []*elem) bool {
+	own := e.get("contents")
+	for _, c := range own {
+		if !c.named {
+			return false
+		}
+		e.walk.typed = e.walk.typed || len(c.types) > 0
+	}
+	total, work := len(own), 0
+	for _, x := range bases {
+		list := x.get("contents")
+		work += total * len(list)
+		total += len(list)
+		e.walk.typed = e.walk.typed || x.walk.typed
+	}
+	if p.inherited += total - len(own); p.inherited > MaxSetContents {
+		return false
+	}
+	switch {
+	case total == len(own):
+		return true
+	case len(own) == 0 && len(bases) == 1:
+		e.put("contents", slices.Clip(bases[0].get("contents"))) // both share what never changes
+		return true
+	}
+	var index map[string]*elem
+	if work > someWork {
+		index = make(map[string]*elem, total)
+		for _, c := range own {
+			index[c.name] = c
+		}
+	}
+	list := append(p.lists.list(total)[:0], own...)
+	for _, x := range bases {
+		before := list
+		for _, c := range x.get("contents") {
+			first := index[c.name]
+			if index == nil {
+				first = sameName(before, c)
+			} else if first == nil {
+				index[c.name] = c
+			}
+			switch first {
+			case nil:
+				list = append(list, c)
+			case c:
+			default:
+				return false
+			}
+		}
+	}
+	e.put("contents", slices.Clip(list))
+	return true
+}
+
+// sameName returns the first of a list with the name of an element, or nil.
+func sameName(list []*elem, c *elem) *elem {
+	for _, x := range list {
+		if len(x.name) == len(c.name) && x.name == c.name {
+			return x
+		}
+	}
+	return nil
+}
+
+// adopt notes the interface as a parent of what it inherits.
+func (e *elem) adopt() {
+	for _, c := range e.get("contents")[e.walk.own:] {
+		if len(c.types) > 0 {
+			c.more().parents = append(c.parents, parentRef{e, "contents"})
+		}
+	}
+}
+
+func (p *parser) importContents(e *elem) {
+	for _, x := range p.closure(e) {
 		contents := x.get("contents")
-		for _, c := range contents[:own[x]] {
+		for _, c := range contents[:x.walk.own] {
 			if !c.named {
 				continue
 			}
@@ -186,7 +307,9 @@ func (p *parser) importContents(e *elem, own map[*elem]int) {
 					return
 				}
 				e.set("contents", c)
-				c.parents = append(c.parents, parentRef{e, "contents"})
+				if len(c.types) > 0 {
+					c.more().parents = append(c.parents, parentRef{e, "contents"})
+				}
 			case first != c:
 				p.report("nonUniqueImportedPropertyValue", keyAt(first.src, first.member("name")), keyAt(c.src, c.member("name")),
 					Error{Element: e.id, Related: x.id, Property: "contents", AuxProperty: "name", Value: c.name})
@@ -231,7 +354,7 @@ func excluded(e *elem, c *control, which, depth int) *elem {
 	}
 	bit := uint8(1) << which
 	if e.walk.looked&bit != 0 {
-		return e.walk.excluded[which]
+		return e.excluded[which]
 	}
 	e.walk.looked |= bit
 	for i := range e.objects {
@@ -245,7 +368,7 @@ func excluded(e *elem, c *control, which, depth int) *elem {
 				x = excluded(v, c, which, depth+1)
 			}
 			if x != nil {
-				e.walk.excluded[which] = x
+				e.more().excluded[which] = x
 				return x
 			}
 		}
@@ -328,7 +451,7 @@ func schemaHeight(e *elem) int { return nesting(e, 0) }
 func nesting(e *elem, depth int) int {
 	w := &e.walk
 	if w.heights[1] != 0 {
-		return w.heights[1] - 1
+		return int(w.heights[1]) - 1
 	}
 	if w.busy&8 != 0 || depth > maxChain {
 		return cyclic
@@ -343,7 +466,7 @@ func nesting(e *elem, depth int) int {
 	}
 	w.busy &^= 8
 	h = min(h, cyclic)
-	w.heights[1] = h + 1
+	w.heights[1] = int32(h) + 1
 	return h
 }
 

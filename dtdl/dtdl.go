@@ -64,6 +64,7 @@ type Options struct {
 // order of the documents and of the places in them. The documents are not kept and may be reused.
 func Parse(docs []Document, o Options) (*Set, error) {
 	p := newParser(o)
+	defer p.release()
 	p.read(docs)
 	p.resolve()
 	p.link()

@@ -18,6 +18,7 @@ type use struct {
 	key          string  // the property by which the parent looks it up
 	idRequired   bool
 	typeRequired bool
+	scoped       bool       // the contexts of the object are in force
 	versions     versionSet // that the parent admits; 0 is any
 }
 
@@ -31,7 +32,10 @@ func (u *use) parentID() string {
 // element reads an object that defines an element, and what is nested in it. It reports whether that went
 // well enough for the element to count as a value of its parent.
 func (p *parser) element(outer *scope, n *node, u *use) bool {
-	s := p.scope(outer, n)
+	s := outer
+	if !u.scoped {
+		s = p.scope(outer, n)
+	}
 	if p.stop {
 		return p.giveUp(u)
 	}
@@ -39,7 +43,7 @@ func (p *parser) element(outer *scope, n *node, u *use) bool {
 		return false
 	}
 	if u.versions != 0 && !u.versions.has(s.version) {
-		p.report("disallowedVersionDefinition", s.at, place{}, Error{Element: u.parentID(), Property: u.prop, Value: strconv.Itoa(int(s.version)), Restriction: u.versions.String()})
+		p.report("disallowedVersionDefinition", p.contextPlace(s), place{}, Error{Element: u.parentID(), Property: u.prop, Value: strconv.Itoa(int(s.version)), Restriction: u.versions.String()})
 	}
 	e := p.newElem()
 	e.version, e.limits, e.unit, e.src, e.node, e.parent, e.partition = s.version, s.limits, p.unit, p.src, n, u.parent, u.partition
@@ -47,10 +51,10 @@ func (p *parser) element(outer *scope, n *node, u *use) bool {
 	if p.stop {
 		return p.giveUp(u)
 	}
-	if !e.bad && p.defined(e, u) {
+	if !e.bad && !p.trying && p.defined(e, u) {
 		return false
 	}
-	types := n.get("@type")
+	types := n.get(wordType)
 	if types == nil && u.typeRequired {
 		p.badType(e, u, "")
 		return false
@@ -66,13 +70,17 @@ func (p *parser) element(outer *scope, n *node, u *use) bool {
 	if e.bad {
 		return typed
 	}
-	if p.defined(e, u) { // by an element that is written inside it
-		return false
+	if !p.trying {
+		if p.defined(e, u) { // by an element that is written inside it
+			return false
+		}
+		p.dict[e.id] = e
 	}
-	p.dict[e.id] = e
 	p.order = append(p.order, e)
 	if u.parent != nil {
-		p.refer(&link{owner: u.parent, prop: u.prop, member: u.member, target: e.id, elem: e, key: u.key})
+		l := p.linked.one()
+		*l = link{owner: u.parent, prop: u.prop, member: u.member, target: e.id, elem: e, key: u.key}
+		p.refer(l)
 	}
 	return true
 }
@@ -103,7 +111,7 @@ func (p *parser) giveUp(u *use) bool {
 // keywords checks the members of an element that JSON-LD reserves. It reports whether the object is more than
 // a reference.
 func (p *parser) keywords(s *scope, n *node, u *use) bool {
-	if id := n.get("@id"); id != nil && len(n.members) == 1 {
+	if id := n.get(wordID); id != nil && len(n.members) == 1 {
 		p.report("idReference", p.at(n), place{}, Error{Element: u.parentID(), Property: u.prop, Value: id.value.text})
 		return false
 	}
@@ -112,9 +120,9 @@ func (p *parser) keywords(s *scope, n *node, u *use) bool {
 		if !isKeyword(m.key) {
 			continue
 		}
-		switch m.key {
-		case "@context", "@id", "@type":
-		case "@graph":
+		switch m.word {
+		case wordContext, wordID, wordType:
+		case wordGraph:
 			p.report("graphDisallowed", p.keyAt(m), place{}, Error{Element: u.parentID(), Property: u.prop})
 		default:
 			if s.restricted() {
@@ -128,7 +136,7 @@ func (p *parser) keywords(s *scope, n *node, u *use) bool {
 // identify sets the identifier of an element, its own or one that is assigned to it. An element whose own one
 // is wrong is left out of further checks.
 func (p *parser) identify(s *scope, e *elem, u *use) {
-	m := e.node.get("@id")
+	m := e.node.get(wordID)
 	if m == nil {
 		e.id, e.assigned = p.assign(s, e.node, u), true
 		return
@@ -221,12 +229,12 @@ func idMember(n *node) *member {
 	if n == nil {
 		return nil
 	}
-	return n.get("@id")
+	return n.get(wordID)
 }
 
 // badType says that an element is not of what its parent wants.
 func (p *parser) badType(e *elem, u *use, value string) {
-	at := place{}
+	at := e.typePlace() // of one at the top of a document, which nothing is the parent of
 	if u.member != nil {
 		at = p.keyAt(u.member)
 	}
@@ -306,7 +314,7 @@ func (p *parser) oneType(s *scope, e *elem, v *node, u *use, kinds *[]classID) b
 			p.report("typeIrrelevantDtmiOrTerm", e.typePlace(), place{}, Error{Element: e.id, Value: text, Restriction: strconv.Itoa(int(s.version))})
 			return false
 		}
-		e.undefined = append(e.undefined, text)
+		e.more().undefined = append(e.undefined, text)
 		return true
 	}
 	if t.abstract {
@@ -359,12 +367,15 @@ func (p *parser) unknownType(s *scope, e *elem, text string, u *use) bool {
 		p.report(word, e.typePlace(), place{}, Error{Element: e.id, Value: text, Restriction: strconv.Itoa(int(s.version)), Hint: p.typeHint(s, text, u.class)})
 		return false
 	}
-	e.undefined = append(e.undefined, text)
+	e.more().undefined = append(e.undefined, text)
 	return true
 }
 
 // cotypes checks the supplemental types of an element against its class and each other.
 func (p *parser) cotypes(e *elem) {
+	if len(e.types) == 0 {
+		return
+	}
 	sources := make(map[string]*supplemental)
 	for _, t := range e.types {
 		if extensionClass[t.kind] != 0 {
@@ -411,7 +422,7 @@ func (p *parser) size(e *elem) {
 		return
 	}
 	most := interfaceBytes[e.version-firstVersion][e.limits]
-	n := e.node.end - e.node.start
+	n := int(e.node.end - e.node.start)
 	if most == 0 || n <= most {
 		return
 	}
@@ -426,8 +437,8 @@ func nestedInterfaces(n *node) int {
 	total := 0
 	inner := func(v *node) {
 		if v.kind == '{' {
-			if t := v.get("@type"); t != nil && slices.ContainsFunc(t.values(), func(t *node) bool { c, _ := materialClass(t.text); return c == classInterface }) {
-				total += v.end - v.start
+			if t := v.get(wordType); t != nil && slices.ContainsFunc(t.values(), func(t *node) bool { c, _ := materialClass(t.text); return c == classInterface }) {
+				total += int(v.end - v.start)
 				return
 			}
 		}

@@ -139,6 +139,9 @@ func (p *parser) add(id, word string, at, related place, e Error) {
 		p.unit.bad = true
 	}
 	p.failed = true
+	if p.trying {
+		return
+	}
 	if e.Element != "" {
 		if p.faulty == nil {
 			p.faulty = make(map[string]struct{})

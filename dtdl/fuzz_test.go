@@ -17,6 +17,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(iface("dtmi:t:x;1", `"contents":[{"@type":"Component","name":"c","schema":{"@id":"dtmi:t:y;1","@type":"Interface"}},{"@type":"Relationship","name":"r","properties":{}}]`)))
 	f.Add([]byte(chain(14, 3)))
 	f.Add([]byte("\xEF\xBB\xBF[]"))
+	f.Add([]byte(`[{"@context":["dtmi:dtdl:context;2","dtmi:a;1"],"@id":"0","@type":["Interface",{}]}]`)) // an error that had no place
 	f.Add([]byte(pumpStation))
 	suiteSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -28,7 +28,7 @@ func (p *parser) schemaHint(s *scope, word string) string {
 		}
 	}
 	if name := nearest(word, func(yield func(string)) {
-		for _, t := range s.dtdl.terms {
+		for t := range s.dtdl.terms() {
 			if isSchemaTerm(s.dtdl, t.name) {
 				yield(t.name)
 			}
@@ -99,7 +99,7 @@ func (p *parser) typeHint(s *scope, word string, want classID) string {
 	isType := func(id string) bool { t := supplementalOf(id); return t != nil && t.versions.has(s.version) }
 	if name := nearest(word, func(yield func(string)) {
 		for _, a := range s.affiliates {
-			for _, t := range a.terms {
+			for t := range a.terms() {
 				if isType(t.id) {
 					yield(t.name)
 				}
@@ -132,13 +132,13 @@ func (p *parser) propertyHint(s *scope, e *elem, word string) string {
 	}
 	owner := ""
 	hint := contextHint(word, func(id string) bool {
-		i := slices.IndexFunc(supplementals[:], func(t supplemental) bool {
-			return !t.abstract && t.versions.has(s.version) && t.cotypes.has(e.class) && slices.ContainsFunc(t.props, func(p supplementalProperty) bool { return p.id == id })
-		})
-		if i >= 0 {
-			owner = termOf(supplementals[i].id)
+		for t := range allSupplementals() {
+			if !t.abstract && t.versions.has(s.version) && t.cotypes.has(e.class) && slices.ContainsFunc(t.props, func(p supplementalProperty) bool { return p.id == id }) {
+				owner = termOf(t.id)
+				return true
+			}
 		}
-		return i >= 0
+		return false
 	})
 	if hint != "" {
 		hint += ", and a type that has the property, like " + strconv.Quote(owner) + ", to @type"

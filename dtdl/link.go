@@ -178,13 +178,14 @@ func (p *parser) standardElem(id string) *elem {
 		return e
 	}
 	e := p.newElem()
-	e.id, e.class, e.version, e.childOf, e.name, e.named, e.symbol = s.id, s.class, s.version, s.childOf, s.name, s.name != "", s.symbol
+	e.id, e.class, e.version, e.name, e.named = s.id, s.class, s.version, s.name, s.name != ""
+	e.more().childOf, e.more().symbol = s.childOf, s.symbol
 	p.standard[id] = e
 	if s.display != "" {
-		e.text[0] = Text{[]string{defaultLanguage}, []string{s.display}}
+		e.text[0] = Text{[]phrase{{defaultLanguage, s.display}}}
 	}
 	if s.value != "" {
-		e.value = literal{kind: '"', text: s.value}
+		e.more().value = literal{kind: '"', text: s.value}
 	}
 	for _, t := range s.types {
 		e.types = append(e.types, supplementalOf(t))
@@ -265,8 +266,8 @@ func (p *parser) one(l *link) {
 		return
 	}
 	o.set(l.prop, e)
-	if !reservedAnywhere(l.target) {
-		e.parents = append(e.parents, parentRef{o, l.prop})
+	if len(e.types) > 0 && !reservedAnywhere(l.target) {
+		e.more().parents = append(e.parents, parentRef{o, l.prop})
 	}
 }
 
@@ -274,7 +275,7 @@ func (p *parser) one(l *link) {
 func child(e *elem, prop, name string) *elem {
 	list := e.get(prop)
 	if len(list) > indexed {
-		return e.walk.find(list, name)
+		return e.more().find(list, name)
 	}
 	for _, c := range list {
 		if c.named && c.name == name {
@@ -288,7 +289,7 @@ func child(e *elem, prop, name string) *elem {
 const indexed = 32
 
 // find looks values up by name, of the one property of the element that has names for keys; the index follows what was appended since the last lookup.
-func (w *walkState) find(list []*elem, name string) *elem {
+func (w *rare) find(list []*elem, name string) *elem {
 	if w.names == nil {
 		w.names = make(map[string]*elem, len(list))
 	}

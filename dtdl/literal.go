@@ -80,12 +80,12 @@ func (p *parser) unwrap(s *scope, e *elem, name string, v *node, k kindOfLiteral
 		return nil
 	}
 	p.valueObject(s, e, name, v)
-	value := v.get("@value")
+	value := v.get(wordValue)
 	if value == nil {
 		return fail(noValue + "ObjectNoValue")
 	}
 	declared := false
-	if t := v.get("@type"); t != nil {
+	if t := v.get(wordType); t != nil {
 		types := t.values()
 		if len(types) != 1 || types[0].kind != '"' {
 			return fail("literalTypeNotSingular")
@@ -293,7 +293,7 @@ func literalOf(v *node) literal {
 
 // typedLiteral reads a value object whose @type may say which kind of literal is in it.
 func (p *parser) typedLiteral(s *scope, e *elem, name string, v *node, silent bool, fail func(string) literal) literal {
-	value := v.get("@value")
+	value := v.get(wordValue)
 	if !silent {
 		p.valueObject(s, e, name, v)
 	}
@@ -301,7 +301,7 @@ func (p *parser) typedLiteral(s *scope, e *elem, name string, v *node, silent bo
 		fail("literalObjectNoValue")
 		return fail("literalNotValid")
 	}
-	t := v.get("@type")
+	t := v.get(wordType)
 	if t == nil {
 		if l := literalOf(value.value); l.kind != 0 {
 			return l

@@ -12,11 +12,11 @@ func (p *parser) members(s *scope, e *elem, typed bool) {
 	var extended map[string]*member
 	for i := range e.node.members {
 		m := &e.node.members[i]
-		if isKeyword(m.key) {
+		if m.word.keyword() || m.word == noWord && isKeyword(m.key) {
 			continue
 		}
-		if prop := c.find(m.key, e.version); prop != nil {
-			at := position(c, prop)
+		if at := c.find(m, e.version); at >= 0 {
+			prop := &properties[c.props[at]]
 			if seen[at] != nil {
 				p.report("duplicatePropertyName", p.keyAt(m), p.keyAt(seen[at]), Error{Element: e.id, Property: prop.name})
 				continue
@@ -39,15 +39,6 @@ func (p *parser) members(s *scope, e *elem, typed bool) {
 	p.required(e, extended)
 }
 
-func position(c *class, prop *property) int {
-	for i, index := range c.props {
-		if &properties[index] == prop {
-			return i
-		}
-	}
-	return 0
-}
-
 var missingProperty = [...]string{
 	objectProp: "missingObjectProperty", identifierProp: "missingIdentifierProperty", stringProp: "missingLiteralProperty", textProp: "missingLiteralProperty",
 	integerProp: "missingLiteralProperty", booleanProp: "missingLiteralProperty", anyProp: "missingLiteralProperty",
@@ -65,7 +56,7 @@ func (p *parser) property(s *scope, e *elem, prop *property, m *member) {
 		p.objects(s, e, m, r.min, &use{parent: e, partition: partition, prop: prop.name, member: m, class: r.class, segment: prop.segment, key: prop.key,
 			idRequired: r.idRequired, typeRequired: r.typeRequired, versions: r.versions}, prop.plural)
 	case identifierProp:
-		e.target = p.identifier(s, e, prop.name, m, r)
+		e.more().target = p.identifier(s, e, prop.name, m, r)
 	case stringProp:
 		text, ok := p.string(s, e, prop.name, m, stringRule{length: r.length[s.limits], form: r.form, min: r.min})
 		switch {
@@ -73,9 +64,9 @@ func (p *parser) property(s *scope, e *elem, prop *property, m *member) {
 		case prop.name == "name":
 			e.name, e.named = text, true
 		case prop.name == "comment":
-			e.comment = text
+			e.more().comment = text
 		case prop.name == "symbol":
-			e.symbol = text
+			e.more().symbol = text
 		}
 	case textProp:
 		t := p.text(s, e, prop.name, m, r.length[s.limits])
@@ -89,9 +80,9 @@ func (p *parser) property(s *scope, e *elem, prop *property, m *member) {
 		switch {
 		case !ok:
 		case prop.name == "minMultiplicity":
-			e.ranges[0] = n
+			e.ranges[0] = int32(n)
 		case prop.name == "maxMultiplicity":
-			e.ranges[1] = n
+			e.ranges[1] = int32(n)
 		}
 	case booleanProp:
 		on := p.boolean(s, e, prop.name, m)
@@ -101,7 +92,7 @@ func (p *parser) property(s *scope, e *elem, prop *property, m *member) {
 			e.nullable = on
 		}
 	case anyProp:
-		e.value = p.anyLiteral(s, e, prop.name, m)
+		e.more().value = p.anyLiteral(s, e, prop.name, m)
 	}
 }
 
@@ -120,7 +111,9 @@ func (p *parser) objects(s *scope, e *elem, m *member, least int, u *use, plural
 				p.report("badDtmiOrTerm", p.keyAt(m), p.at(v), Error{Element: e.id, Property: u.prop, Value: v.text, Restriction: strconv.Itoa(int(s.version)), Hint: p.schemaHint(s, v.text)})
 				continue
 			}
-			p.refer(&link{owner: e, prop: u.prop, member: m, value: v, target: id, key: u.key, class: u.class, versions: u.versions})
+			l := p.linked.one()
+			*l = link{owner: e, prop: u.prop, member: m, value: v, target: id, key: u.key, class: u.class, versions: u.versions}
+			p.refer(l)
 			n++
 		case '{':
 			if p.element(s, v, u) {
@@ -197,7 +190,7 @@ func (p *parser) other(s *scope, e *elem, m *member, typed bool, seen map[string
 			return
 		}
 		seen[m.key] = m
-		e.extra = append(e.extra, extension{m.key, append([]byte(nil), p.src.data[m.value.start:m.value.end]...)})
+		e.more().extra = append(e.extra, extension{m.key, append([]byte(nil), p.src.data[m.value.start:m.value.end]...)})
 	case typed:
 		p.report("noTypeThatAllows", p.keyAt(m), e.typePlace(), Error{Element: e.id, Property: m.key, Hint: p.propertyHint(s, e, m.key)})
 	default:
@@ -242,7 +235,7 @@ func (p *parser) added(s *scope, e *elem, prop *supplementalProperty, m *member)
 		}
 	}
 	if ok {
-		e.added = append(e.added, v)
+		e.more().added = append(e.added, v)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 //go:generate go run ./internal/gen -out metamodel_gen.go
@@ -116,7 +117,8 @@ type contextTable struct {
 	limits   limits
 	limitsOf int // the version of the language that the limits are for; 0 where it is no limit context
 	reserved []string
-	terms    []term // sorted by name
+	groups   []termGroup
+	others   []term // whose identifiers do not have the term in them
 }
 
 type term struct{ name, id string }
@@ -221,26 +223,36 @@ type standardElement struct {
 	value   string   // of an EnumValue
 	schema  string   // elementSchema, valueSchema, or schema of a Field
 	parts   []string // fields or enumValues
+
+	compiled atomic.Pointer[Schema] // what sets share of it, where it is a schema
+	unit     atomic.Pointer[Unit]   // … or a unit
 }
 
 func (p *property) rule(version uint8) *rule { return &p.rules[version-firstVersion] }
 
-// find returns the property of the class that a member of an object names in the version, by its term or by
-// its identifier; nil where the version has none of the name.
-func (c *class) find(key string, version uint8) *property {
-	if rest, ok := strings.CutPrefix(key, "dtmi:dtdl:property:"); ok {
+// find returns the place in c.props of the property that a member of an object names in the version, by its term
+// or by its identifier; -1 where the version has none of the name.
+func (c *class) find(m *member, version uint8) int {
+	w := m.word
+	if w == noWord {
+		rest, ok := strings.CutPrefix(m.key, "dtmi:dtdl:property:")
+		if !ok {
+			return -1
+		}
 		name, v, _ := strings.Cut(rest, ";")
 		if len(v) != 1 || v[0] != '0'+version {
-			return nil
+			return -1
 		}
-		key = name
-	}
-	for _, i := range c.props {
-		if p := &properties[i]; p.name == key && p.rule(version).allowed {
-			return p
+		if w = wordOf(name); w < firstPropertyWord {
+			return -1
 		}
 	}
-	return nil
+	for at, i := range c.props {
+		if words.props[i] == w && properties[i].rule(version).allowed {
+			return at
+		}
+	}
+	return -1
 }
 
 // byName returns the property whatever the version is.
@@ -253,22 +265,23 @@ func (c *class) byName(name string) *property {
 	return nil
 }
 
-// lookup returns the identifier of a term.
-func (c *contextTable) lookup(name string) (string, bool) {
-	i, ok := slices.BinarySearchFunc(c.terms, name, func(t term, name string) int { return cmp.Compare(t.name, name) })
-	if !ok {
-		return "", false
-	}
-	return c.terms[i].id, true
-}
-
 // supplementalOf returns the supplemental type with the identifier, or nil.
 func supplementalOf(id string) *supplemental {
-	i, ok := slices.BinarySearchFunc(supplementals[:], id, func(s supplemental, id string) int { return cmp.Compare(s.id, id) })
-	if !ok {
+	if i, ok := slices.BinarySearchFunc(supplementals[:], id, func(s supplemental, id string) int { return cmp.Compare(s.id, id) }); ok {
+		return &supplementals[i]
+	}
+	if id == "" {
 		return nil
 	}
-	return &supplementals[i]
+	if t, ok := knownTypes.Load(id); ok {
+		return t.(*supplemental)
+	}
+	for i := range typeFamilies {
+		if t := typeFamilies[i].find(id); t != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // isA reports whether s is the type or derives from it.
@@ -297,38 +310,13 @@ func (s *supplemental) property(id string) *supplementalProperty {
 // standardOf returns the element that every set has, what an alias stands for included; nil if there is none.
 func standardOf(id string) *standardElement {
 	for range 4 {
-		i, ok := slices.BinarySearchFunc(standardElements[:], id, func(e standardElement, id string) int { return cmp.Compare(e.id, id) })
-		if !ok {
-			return nil
-		}
-		e := &standardElements[i]
-		if e.alias == "" {
+		e := findStandard(id)
+		if e == nil || e.alias == "" {
 			return e
 		}
 		id = e.alias
 	}
 	return nil
-}
-
-// termsByID gives the first term of each identifier, over all contexts.
-var termsByID = sync.OnceValue(func() map[string]string {
-	m := make(map[string]string)
-	for i := range contexts {
-		for _, t := range contexts[i].terms {
-			if _, ok := m[t.id]; !ok {
-				m[t.id] = t.name
-			}
-		}
-	}
-	return m
-})
-
-// termOf returns the term of an identifier, or the identifier where no context has one.
-func termOf(id string) string {
-	if t, ok := termsByID()[id]; ok {
-		return t
-	}
-	return id
 }
 
 // patterns are the regular expressions of the metamodel, compiled when first needed.

@@ -85,156 +85,181 @@ const (
 )
 
 var classes = [...]class{
-	classArray: {name: "Array", abstract: false, partition: false, rootable: false, supers: 0x2000040402,
-		concrete: [versions]classSet{0x2, 0x2, 0x2}, definable: [versions]classSet{0x2, 0x2, 0x2}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 3, 4}},
-	classBoolean: {name: "Boolean", abstract: false, partition: false, rootable: false, supers: 0x2400040004,
-		concrete: [versions]classSet{0x4, 0x4, 0x4}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classByte: {name: "Byte", abstract: false, partition: false, rootable: false, supers: 0x2500040008,
-		concrete: [versions]classSet{0x0, 0x0, 0x8}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classBytes: {name: "Bytes", abstract: false, partition: false, rootable: false, supers: 0x2400040010,
-		concrete: [versions]classSet{0x0, 0x0, 0x10}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classCommand: {name: "Command", abstract: false, partition: false, rootable: false, supers: 0x40041020,
-		concrete: [versions]classSet{0x20, 0x20, 0x20}, definable: [versions]classSet{0x20, 0x20, 0x20}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{8, 0, 1, 2, 4, 9, 10, 11}},
-	classCommandPayload: {name: "CommandPayload", abstract: false, partition: false, rootable: false, supers: 0x4040040040,
-		concrete: [versions]classSet{0x40, 0x180, 0x180}, definable: [versions]classSet{0x40, 0x180, 0x180}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 12, 13}},
-	classCommandRequest: {name: "CommandRequest", abstract: false, partition: false, rootable: false, supers: 0x40400400c0,
-		concrete: [versions]classSet{0x0, 0x80, 0x80}, definable: [versions]classSet{0x0, 0x80, 0x80}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{14, 15, 16, 4, 17, 12, 18}},
-	classCommandResponse: {name: "CommandResponse", abstract: false, partition: false, rootable: false, supers: 0x4040040140,
-		concrete: [versions]classSet{0x0, 0x100, 0x100}, definable: [versions]classSet{0x0, 0x100, 0x100}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{14, 15, 16, 4, 17, 12, 18}},
-	classCommandType: {name: "CommandType", abstract: false, partition: false, rootable: false, supers: 0x40200,
-		concrete: [versions]classSet{0x200, 0x200, 0x200}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classComplexSchema: {name: "ComplexSchema", abstract: true, partition: false, rootable: false, supers: 0x2000040400,
-		concrete: [versions]classSet{0x208080002, 0x208080002, 0x208080002}, definable: [versions]classSet{0x208080002, 0x208080002, 0x208080002}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classComponent: {name: "Component", abstract: false, partition: false, rootable: false, supers: 0x40041800,
-		concrete: [versions]classSet{0x800, 0x800, 0x800}, definable: [versions]classSet{0x800, 0x800, 0x800}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 19}},
-	classContent: {name: "Content", abstract: true, partition: false, rootable: false, supers: 0x40041000,
-		concrete: [versions]classSet{0x21800000820, 0x21800000820, 0x21800000820}, definable: [versions]classSet{0x21800000820, 0x21800000820, 0x21800000820}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9}},
-	classDate: {name: "Date", abstract: false, partition: false, rootable: false, supers: 0x42400042000,
-		concrete: [versions]classSet{0x2000, 0x2000, 0x2000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classDateTime: {name: "DateTime", abstract: false, partition: false, rootable: false, supers: 0x42400044000,
-		concrete: [versions]classSet{0x4000, 0x4000, 0x4000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classDecimal: {name: "Decimal", abstract: false, partition: false, rootable: false, supers: 0x2500048000,
-		concrete: [versions]classSet{0x0, 0x0, 0x8000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classDouble: {name: "Double", abstract: false, partition: false, rootable: false, supers: 0x2500050000,
-		concrete: [versions]classSet{0x10000, 0x10000, 0x10000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classDuration: {name: "Duration", abstract: false, partition: false, rootable: false, supers: 0x42400060000,
-		concrete: [versions]classSet{0x20000, 0x20000, 0x20000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classEntity: {name: "Entity", abstract: true, partition: false, rootable: false, supers: 0x40000,
-		concrete: [versions]classSet{0xb1a3dfb6a66, 0xb1a3dfb6ba6, 0x7cb9a3dfbebbe}, definable: [versions]classSet{0xb1a3dfb6a66, 0xb1a3dfb6ba6, 0x7cb9a3dfbebbe}, extensible: [versions]classSet{0x300000000000, 0x300082000000, 0x300082000000},
-		props: []uint16{0, 1, 2, 4}},
-	classEnum: {name: "Enum", abstract: false, partition: false, rootable: false, supers: 0x20000c0400,
-		concrete: [versions]classSet{0x80000, 0x80000, 0x80000}, definable: [versions]classSet{0x80000, 0x80000, 0x80000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 20, 4, 21}},
-	classEnumValue: {name: "EnumValue", abstract: false, partition: false, rootable: false, supers: 0x40140000,
-		concrete: [versions]classSet{0x100000, 0x100000, 0x100000}, definable: [versions]classSet{0x100000, 0x100000, 0x100000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 22, 4, 9}},
-	classField: {name: "Field", abstract: false, partition: false, rootable: false, supers: 0x4040240000,
-		concrete: [versions]classSet{0x200000, 0x200000, 0x200000}, definable: [versions]classSet{0x200000, 0x200000, 0x200000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 13}},
-	classFloat: {name: "Float", abstract: false, partition: false, rootable: false, supers: 0x2500440000,
-		concrete: [versions]classSet{0x400000, 0x400000, 0x400000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classInteger: {name: "Integer", abstract: false, partition: false, rootable: false, supers: 0x2500840000,
-		concrete: [versions]classSet{0x800000, 0x800000, 0x800000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classInterface: {name: "Interface", abstract: false, partition: true, rootable: true, supers: 0x1040000,
-		concrete: [versions]classSet{0x1000000, 0x1000000, 0x1000000}, definable: [versions]classSet{0x1000000, 0x1000000, 0x1000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 23, 1, 2, 24, 4, 25}},
-	classLatentType: {name: "LatentType", abstract: false, partition: false, rootable: false, supers: 0x2040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x0}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x2000000, 0x2000000},
-		props: []uint16{14, 15, 16, 4}},
-	classLong: {name: "Long", abstract: false, partition: false, rootable: false, supers: 0x2504040000,
-		concrete: [versions]classSet{0x4000000, 0x4000000, 0x4000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classMap: {name: "Map", abstract: false, partition: false, rootable: false, supers: 0x2008040400,
-		concrete: [versions]classSet{0x8000000, 0x8000000, 0x8000000}, definable: [versions]classSet{0x8000000, 0x8000000, 0x8000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 26, 27}},
-	classMapKey: {name: "MapKey", abstract: false, partition: false, rootable: false, supers: 0x50040000,
-		concrete: [versions]classSet{0x10000000, 0x10000000, 0x10000000}, definable: [versions]classSet{0x10000000, 0x10000000, 0x10000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 28}},
-	classMapValue: {name: "MapValue", abstract: false, partition: false, rootable: false, supers: 0x4060040000,
-		concrete: [versions]classSet{0x20000000, 0x20000000, 0x20000000}, definable: [versions]classSet{0x20000000, 0x20000000, 0x20000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 13}},
-	classNamedEntity: {name: "NamedEntity", abstract: true, partition: false, rootable: false, supers: 0x40040000,
-		concrete: [versions]classSet{0x21830300860, 0x218303009a0, 0x218303009a0}, definable: [versions]classSet{0x21830300860, 0x218303009a0, 0x218303009a0}, extensible: [versions]classSet{0x200000000000, 0x200080000000, 0x200080000000},
-		props: []uint16{0, 1, 2, 4, 9}},
-	classNamedLatentType: {name: "NamedLatentType", abstract: false, partition: false, rootable: false, supers: 0xc0040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x0}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x80000000, 0x80000000},
-		props: []uint16{14, 15, 16, 4, 17}},
-	classNumericSchema: {name: "NumericSchema", abstract: true, partition: false, rootable: false, supers: 0x2500040000,
-		concrete: [versions]classSet{0x4c10000, 0x4c10000, 0x3c08004c18008}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classObject: {name: "Object", abstract: false, partition: false, rootable: false, supers: 0x2200040400,
-		concrete: [versions]classSet{0x200000000, 0x200000000, 0x200000000}, definable: [versions]classSet{0x200000000, 0x200000000, 0x200000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 29, 4}},
-	classPrimitiveSchema: {name: "PrimitiveSchema", abstract: true, partition: false, rootable: false, supers: 0x2400040000,
-		concrete: [versions]classSet{0x90004c36004, 0x90004c36004, 0x7c98004c3e01c}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classProperty: {name: "Property", abstract: false, partition: false, rootable: false, supers: 0x840041000,
-		concrete: [versions]classSet{0x800000000, 0x800000000, 0x800000000}, definable: [versions]classSet{0x800000000, 0x800000000, 0x800000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 13, 30}},
-	classRelationship: {name: "Relationship", abstract: false, partition: false, rootable: false, supers: 0x1040041000,
-		concrete: [versions]classSet{0x1000000000, 0x1000000000, 0x1000000000}, definable: [versions]classSet{0x1000000000, 0x1000000000, 0x1000000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 31, 32, 9, 33, 34, 30}},
-	classSchema: {name: "Schema", abstract: true, partition: false, rootable: false, supers: 0x2000040000,
-		concrete: [versions]classSet{0x9020ccb6006, 0x9020ccb6006, 0x7c9820ccbe01e}, definable: [versions]classSet{0x208080002, 0x208080002, 0x208080002}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classSchemaField: {name: "SchemaField", abstract: true, partition: false, rootable: false, supers: 0x4040040000,
-		concrete: [versions]classSet{0x20200040, 0x20200180, 0x20200180}, definable: [versions]classSet{0x20200040, 0x20200180, 0x20200180}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 13}},
-	classShort: {name: "Short", abstract: false, partition: false, rootable: false, supers: 0xa500040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x8000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classString: {name: "String", abstract: false, partition: false, rootable: false, supers: 0x12400040000,
-		concrete: [versions]classSet{0x10000000000, 0x10000000000, 0x10000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classTelemetry: {name: "Telemetry", abstract: false, partition: false, rootable: false, supers: 0x20040041000,
-		concrete: [versions]classSet{0x20000000000, 0x20000000000, 0x20000000000}, definable: [versions]classSet{0x20000000000, 0x20000000000, 0x20000000000}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4, 9, 13}},
-	classTemporalSchema: {name: "TemporalSchema", abstract: true, partition: false, rootable: false, supers: 0x42400040000,
-		concrete: [versions]classSet{0x80000026000, 0x80000026000, 0x80000026000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classTime: {name: "Time", abstract: false, partition: false, rootable: false, supers: 0xc2400040000,
-		concrete: [versions]classSet{0x80000000000, 0x80000000000, 0x80000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{0, 1, 2, 4}},
-	classUnit: {name: "Unit", abstract: false, partition: false, rootable: false, supers: 0x100000040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x0}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x100000000000, 0x100000000000, 0x100000000000},
-		props: []uint16{0, 1, 2, 4, 35}},
-	classUnitAttribute: {name: "UnitAttribute", abstract: false, partition: false, rootable: false, supers: 0x200040040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x0}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x200000000000, 0x200000000000, 0x200000000000},
-		props: []uint16{0, 1, 2, 4, 9}},
-	classUnsignedByte: {name: "UnsignedByte", abstract: false, partition: false, rootable: false, supers: 0x402500040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x400000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classUnsignedInteger: {name: "UnsignedInteger", abstract: false, partition: false, rootable: false, supers: 0x802500040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x800000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classUnsignedLong: {name: "UnsignedLong", abstract: false, partition: false, rootable: false, supers: 0x1002500040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x1000000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classUnsignedShort: {name: "UnsignedShort", abstract: false, partition: false, rootable: false, supers: 0x2002500040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x2000000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
-	classUuid: {name: "Uuid", abstract: false, partition: false, rootable: false, supers: 0x4002400040000,
-		concrete: [versions]classSet{0x0, 0x0, 0x4000000000000}, definable: [versions]classSet{0x0, 0x0, 0x0}, extensible: [versions]classSet{0x0, 0x0, 0x0},
-		props: []uint16{5, 6, 7, 4}},
+	classArray: {name: "Array", supers: 0x2000040402,
+		concrete:  [versions]classSet{0x2, 0x2, 0x2},
+		definable: [versions]classSet{0x2, 0x2, 0x2},
+		props:     []uint16{0, 1, 2, 3, 4}},
+	classBoolean: {name: "Boolean", supers: 0x2400040004,
+		concrete: [versions]classSet{0x4, 0x4, 0x4},
+		props:    []uint16{0, 1, 2, 4}},
+	classByte: {name: "Byte", supers: 0x2500040008,
+		concrete: [versions]classSet{0x0, 0x0, 0x8},
+		props:    []uint16{5, 6, 7, 4}},
+	classBytes: {name: "Bytes", supers: 0x2400040010,
+		concrete: [versions]classSet{0x0, 0x0, 0x10},
+		props:    []uint16{5, 6, 7, 4}},
+	classCommand: {name: "Command", supers: 0x40041020,
+		concrete:  [versions]classSet{0x20, 0x20, 0x20},
+		definable: [versions]classSet{0x20, 0x20, 0x20},
+		props:     []uint16{8, 0, 1, 2, 4, 9, 10, 11}},
+	classCommandPayload: {name: "CommandPayload", supers: 0x4040040040,
+		concrete:  [versions]classSet{0x40, 0x180, 0x180},
+		definable: [versions]classSet{0x40, 0x180, 0x180},
+		props:     []uint16{0, 1, 2, 4, 9, 12, 13}},
+	classCommandRequest: {name: "CommandRequest", supers: 0x40400400c0,
+		concrete:  [versions]classSet{0x0, 0x80, 0x80},
+		definable: [versions]classSet{0x0, 0x80, 0x80},
+		props:     []uint16{14, 15, 16, 4, 17, 12, 18}},
+	classCommandResponse: {name: "CommandResponse", supers: 0x4040040140,
+		concrete:  [versions]classSet{0x0, 0x100, 0x100},
+		definable: [versions]classSet{0x0, 0x100, 0x100},
+		props:     []uint16{14, 15, 16, 4, 17, 12, 18}},
+	classCommandType: {name: "CommandType", supers: 0x40200,
+		concrete: [versions]classSet{0x200, 0x200, 0x200},
+		props:    []uint16{0, 1, 2, 4}},
+	classComplexSchema: {name: "ComplexSchema", abstract: true, supers: 0x2000040400,
+		concrete:  [versions]classSet{0x208080002, 0x208080002, 0x208080002},
+		definable: [versions]classSet{0x208080002, 0x208080002, 0x208080002},
+		props:     []uint16{0, 1, 2, 4}},
+	classComponent: {name: "Component", supers: 0x40041800,
+		concrete:  [versions]classSet{0x800, 0x800, 0x800},
+		definable: [versions]classSet{0x800, 0x800, 0x800},
+		props:     []uint16{0, 1, 2, 4, 9, 19}},
+	classContent: {name: "Content", abstract: true, supers: 0x40041000,
+		concrete:  [versions]classSet{0x21800000820, 0x21800000820, 0x21800000820},
+		definable: [versions]classSet{0x21800000820, 0x21800000820, 0x21800000820},
+		props:     []uint16{0, 1, 2, 4, 9}},
+	classDate: {name: "Date", supers: 0x42400042000,
+		concrete: [versions]classSet{0x2000, 0x2000, 0x2000},
+		props:    []uint16{0, 1, 2, 4}},
+	classDateTime: {name: "DateTime", supers: 0x42400044000,
+		concrete: [versions]classSet{0x4000, 0x4000, 0x4000},
+		props:    []uint16{0, 1, 2, 4}},
+	classDecimal: {name: "Decimal", supers: 0x2500048000,
+		concrete: [versions]classSet{0x0, 0x0, 0x8000},
+		props:    []uint16{5, 6, 7, 4}},
+	classDouble: {name: "Double", supers: 0x2500050000,
+		concrete: [versions]classSet{0x10000, 0x10000, 0x10000},
+		props:    []uint16{0, 1, 2, 4}},
+	classDuration: {name: "Duration", supers: 0x42400060000,
+		concrete: [versions]classSet{0x20000, 0x20000, 0x20000},
+		props:    []uint16{0, 1, 2, 4}},
+	classEntity: {name: "Entity", abstract: true, supers: 0x40000,
+		concrete:   [versions]classSet{0xb1a3dfb6a66, 0xb1a3dfb6ba6, 0x7cb9a3dfbebbe},
+		definable:  [versions]classSet{0xb1a3dfb6a66, 0xb1a3dfb6ba6, 0x7cb9a3dfbebbe},
+		extensible: [versions]classSet{0x300000000000, 0x300082000000, 0x300082000000},
+		props:      []uint16{0, 1, 2, 4}},
+	classEnum: {name: "Enum", supers: 0x20000c0400,
+		concrete:  [versions]classSet{0x80000, 0x80000, 0x80000},
+		definable: [versions]classSet{0x80000, 0x80000, 0x80000},
+		props:     []uint16{0, 1, 2, 20, 4, 21}},
+	classEnumValue: {name: "EnumValue", supers: 0x40140000,
+		concrete:  [versions]classSet{0x100000, 0x100000, 0x100000},
+		definable: [versions]classSet{0x100000, 0x100000, 0x100000},
+		props:     []uint16{0, 1, 2, 22, 4, 9}},
+	classField: {name: "Field", supers: 0x4040240000,
+		concrete:  [versions]classSet{0x200000, 0x200000, 0x200000},
+		definable: [versions]classSet{0x200000, 0x200000, 0x200000},
+		props:     []uint16{0, 1, 2, 4, 9, 13}},
+	classFloat: {name: "Float", supers: 0x2500440000,
+		concrete: [versions]classSet{0x400000, 0x400000, 0x400000},
+		props:    []uint16{0, 1, 2, 4}},
+	classInteger: {name: "Integer", supers: 0x2500840000,
+		concrete: [versions]classSet{0x800000, 0x800000, 0x800000},
+		props:    []uint16{0, 1, 2, 4}},
+	classInterface: {name: "Interface", partition: true, rootable: true, supers: 0x1040000,
+		concrete:  [versions]classSet{0x1000000, 0x1000000, 0x1000000},
+		definable: [versions]classSet{0x1000000, 0x1000000, 0x1000000},
+		props:     []uint16{0, 23, 1, 2, 24, 4, 25}},
+	classLatentType: {name: "LatentType", supers: 0x2040000,
+		extensible: [versions]classSet{0x0, 0x2000000, 0x2000000},
+		props:      []uint16{14, 15, 16, 4}},
+	classLong: {name: "Long", supers: 0x2504040000,
+		concrete: [versions]classSet{0x4000000, 0x4000000, 0x4000000},
+		props:    []uint16{0, 1, 2, 4}},
+	classMap: {name: "Map", supers: 0x2008040400,
+		concrete:  [versions]classSet{0x8000000, 0x8000000, 0x8000000},
+		definable: [versions]classSet{0x8000000, 0x8000000, 0x8000000},
+		props:     []uint16{0, 1, 2, 4, 26, 27}},
+	classMapKey: {name: "MapKey", supers: 0x50040000,
+		concrete:  [versions]classSet{0x10000000, 0x10000000, 0x10000000},
+		definable: [versions]classSet{0x10000000, 0x10000000, 0x10000000},
+		props:     []uint16{0, 1, 2, 4, 9, 28}},
+	classMapValue: {name: "MapValue", supers: 0x4060040000,
+		concrete:  [versions]classSet{0x20000000, 0x20000000, 0x20000000},
+		definable: [versions]classSet{0x20000000, 0x20000000, 0x20000000},
+		props:     []uint16{0, 1, 2, 4, 9, 13}},
+	classNamedEntity: {name: "NamedEntity", abstract: true, supers: 0x40040000,
+		concrete:   [versions]classSet{0x21830300860, 0x218303009a0, 0x218303009a0},
+		definable:  [versions]classSet{0x21830300860, 0x218303009a0, 0x218303009a0},
+		extensible: [versions]classSet{0x200000000000, 0x200080000000, 0x200080000000},
+		props:      []uint16{0, 1, 2, 4, 9}},
+	classNamedLatentType: {name: "NamedLatentType", supers: 0xc0040000,
+		extensible: [versions]classSet{0x0, 0x80000000, 0x80000000},
+		props:      []uint16{14, 15, 16, 4, 17}},
+	classNumericSchema: {name: "NumericSchema", abstract: true, supers: 0x2500040000,
+		concrete: [versions]classSet{0x4c10000, 0x4c10000, 0x3c08004c18008},
+		props:    []uint16{0, 1, 2, 4}},
+	classObject: {name: "Object", supers: 0x2200040400,
+		concrete:  [versions]classSet{0x200000000, 0x200000000, 0x200000000},
+		definable: [versions]classSet{0x200000000, 0x200000000, 0x200000000},
+		props:     []uint16{0, 1, 2, 29, 4}},
+	classPrimitiveSchema: {name: "PrimitiveSchema", abstract: true, supers: 0x2400040000,
+		concrete: [versions]classSet{0x90004c36004, 0x90004c36004, 0x7c98004c3e01c},
+		props:    []uint16{0, 1, 2, 4}},
+	classProperty: {name: "Property", supers: 0x840041000,
+		concrete:  [versions]classSet{0x800000000, 0x800000000, 0x800000000},
+		definable: [versions]classSet{0x800000000, 0x800000000, 0x800000000},
+		props:     []uint16{0, 1, 2, 4, 9, 13, 30}},
+	classRelationship: {name: "Relationship", supers: 0x1040041000,
+		concrete:  [versions]classSet{0x1000000000, 0x1000000000, 0x1000000000},
+		definable: [versions]classSet{0x1000000000, 0x1000000000, 0x1000000000},
+		props:     []uint16{0, 1, 2, 4, 31, 32, 9, 33, 34, 30}},
+	classSchema: {name: "Schema", abstract: true, supers: 0x2000040000,
+		concrete:  [versions]classSet{0x9020ccb6006, 0x9020ccb6006, 0x7c9820ccbe01e},
+		definable: [versions]classSet{0x208080002, 0x208080002, 0x208080002},
+		props:     []uint16{0, 1, 2, 4}},
+	classSchemaField: {name: "SchemaField", abstract: true, supers: 0x4040040000,
+		concrete:  [versions]classSet{0x20200040, 0x20200180, 0x20200180},
+		definable: [versions]classSet{0x20200040, 0x20200180, 0x20200180},
+		props:     []uint16{0, 1, 2, 4, 9, 13}},
+	classShort: {name: "Short", supers: 0xa500040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x8000000000},
+		props:    []uint16{5, 6, 7, 4}},
+	classString: {name: "String", supers: 0x12400040000,
+		concrete: [versions]classSet{0x10000000000, 0x10000000000, 0x10000000000},
+		props:    []uint16{0, 1, 2, 4}},
+	classTelemetry: {name: "Telemetry", supers: 0x20040041000,
+		concrete:  [versions]classSet{0x20000000000, 0x20000000000, 0x20000000000},
+		definable: [versions]classSet{0x20000000000, 0x20000000000, 0x20000000000},
+		props:     []uint16{0, 1, 2, 4, 9, 13}},
+	classTemporalSchema: {name: "TemporalSchema", abstract: true, supers: 0x42400040000,
+		concrete: [versions]classSet{0x80000026000, 0x80000026000, 0x80000026000},
+		props:    []uint16{0, 1, 2, 4}},
+	classTime: {name: "Time", supers: 0xc2400040000,
+		concrete: [versions]classSet{0x80000000000, 0x80000000000, 0x80000000000},
+		props:    []uint16{0, 1, 2, 4}},
+	classUnit: {name: "Unit", supers: 0x100000040000,
+		extensible: [versions]classSet{0x100000000000, 0x100000000000, 0x100000000000},
+		props:      []uint16{0, 1, 2, 4, 35}},
+	classUnitAttribute: {name: "UnitAttribute", supers: 0x200040040000,
+		extensible: [versions]classSet{0x200000000000, 0x200000000000, 0x200000000000},
+		props:      []uint16{0, 1, 2, 4, 9}},
+	classUnsignedByte: {name: "UnsignedByte", supers: 0x402500040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x400000000000},
+		props:    []uint16{5, 6, 7, 4}},
+	classUnsignedInteger: {name: "UnsignedInteger", supers: 0x802500040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x800000000000},
+		props:    []uint16{5, 6, 7, 4}},
+	classUnsignedLong: {name: "UnsignedLong", supers: 0x1002500040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x1000000000000},
+		props:    []uint16{5, 6, 7, 4}},
+	classUnsignedShort: {name: "UnsignedShort", supers: 0x2002500040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x2000000000000},
+		props:    []uint16{5, 6, 7, 4}},
+	classUuid: {name: "Uuid", supers: 0x4002400040000,
+		concrete: [versions]classSet{0x0, 0x0, 0x4000000000000},
+		props:    []uint16{5, 6, 7, 4}},
 }
 
 var properties = [...]property{
@@ -287,1901 +312,115 @@ var interfaceBytes = [versions]bound{{0, 0, 0}, {1048576, 0, 0}, {1048576, 10485
 
 // contexts are sorted by identifier.
 var contexts = [...]contextTable{
-	{id: "dtmi:dtdl:context;2", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, terms: []term{
-		{"Acceleration", inStandardClass + "Acceleration;2"},
-		{"AccelerationUnit", inStandardClass + "AccelerationUnit;2"},
-		{"Angle", inStandardClass + "Angle;2"},
-		{"AngleUnit", inStandardClass + "AngleUnit;2"},
-		{"AngularAcceleration", inStandardClass + "AngularAcceleration;2"},
-		{"AngularAccelerationUnit", inStandardClass + "AngularAccelerationUnit;2"},
-		{"AngularVelocity", inStandardClass + "AngularVelocity;2"},
-		{"AngularVelocityUnit", inStandardClass + "AngularVelocityUnit;2"},
-		{"Area", inStandardClass + "Area;2"},
-		{"AreaUnit", inStandardClass + "AreaUnit;2"},
-		{"Array", inClass + "Array;2"},
-		{"BinaryPrefix", inStandardClass + "BinaryPrefix;2"},
-		{"BinaryUnit", inStandardClass + "BinaryUnit;2"},
-		{"Boolean", inClass + "Boolean;2"},
-		{"Capacitance", inStandardClass + "Capacitance;2"},
-		{"CapacitanceUnit", inStandardClass + "CapacitanceUnit;2"},
-		{"ChargeUnit", inStandardClass + "ChargeUnit;2"},
-		{"Command", inClass + "Command;2"},
-		{"CommandPayload", inClass + "CommandPayload;2"},
-		{"CommandType", inClass + "CommandType;2"},
-		{"ComplexSchema", inClass + "ComplexSchema;2"},
-		{"Component", inClass + "Component;2"},
-		{"Content", inClass + "Content;2"},
-		{"Current", inStandardClass + "Current;2"},
-		{"CurrentUnit", inStandardClass + "CurrentUnit;2"},
-		{"DataRate", inStandardClass + "DataRate;2"},
-		{"DataRateUnit", inStandardClass + "DataRateUnit;2"},
-		{"DataSize", inStandardClass + "DataSize;2"},
-		{"DataSizeUnit", inStandardClass + "DataSizeUnit;2"},
-		{"Date", inClass + "Date;2"},
-		{"DateTime", inClass + "DateTime;2"},
-		{"DecimalPrefix", inStandardClass + "DecimalPrefix;2"},
-		{"DecimalUnit", inStandardClass + "DecimalUnit;2"},
-		{"Density", inStandardClass + "Density;2"},
-		{"DensityUnit", inStandardClass + "DensityUnit;2"},
-		{"Distance", inStandardClass + "Distance;2"},
-		{"Double", inClass + "Double;2"},
-		{"Duration", inClass + "Duration;2"},
-		{"ElectricCharge", inStandardClass + "ElectricCharge;2"},
-		{"Energy", inStandardClass + "Energy;2"},
-		{"EnergyUnit", inStandardClass + "EnergyUnit;2"},
-		{"Entity", inClass + "Entity;2"},
-		{"Enum", inClass + "Enum;2"},
-		{"EnumValue", inClass + "EnumValue;2"},
-		{"Field", inClass + "Field;2"},
-		{"Float", inClass + "Float;2"},
-		{"Force", inStandardClass + "Force;2"},
-		{"ForceUnit", inStandardClass + "ForceUnit;2"},
-		{"Frequency", inStandardClass + "Frequency;2"},
-		{"FrequencyUnit", inStandardClass + "FrequencyUnit;2"},
-		{"Humidity", inStandardClass + "Humidity;2"},
-		{"Illuminance", inStandardClass + "Illuminance;2"},
-		{"IlluminanceUnit", inStandardClass + "IlluminanceUnit;2"},
-		{"Inductance", inStandardClass + "Inductance;2"},
-		{"InductanceUnit", inStandardClass + "InductanceUnit;2"},
-		{"Integer", inClass + "Integer;2"},
-		{"Interface", inClass + "Interface;2"},
-		{"Latitude", inStandardClass + "Latitude;2"},
-		{"Length", inStandardClass + "Length;2"},
-		{"LengthUnit", inStandardClass + "LengthUnit;2"},
-		{"Long", inClass + "Long;2"},
-		{"Longitude", inStandardClass + "Longitude;2"},
-		{"Luminance", inStandardClass + "Luminance;2"},
-		{"LuminanceUnit", inStandardClass + "LuminanceUnit;2"},
-		{"Luminosity", inStandardClass + "Luminosity;2"},
-		{"LuminousFlux", inStandardClass + "LuminousFlux;2"},
-		{"LuminousFluxUnit", inStandardClass + "LuminousFluxUnit;2"},
-		{"LuminousIntensity", inStandardClass + "LuminousIntensity;2"},
-		{"LuminousIntensityUnit", inStandardClass + "LuminousIntensityUnit;2"},
-		{"MagneticFlux", inStandardClass + "MagneticFlux;2"},
-		{"MagneticFluxUnit", inStandardClass + "MagneticFluxUnit;2"},
-		{"MagneticInduction", inStandardClass + "MagneticInduction;2"},
-		{"MagneticInductionUnit", inStandardClass + "MagneticInductionUnit;2"},
-		{"Map", inClass + "Map;2"},
-		{"MapKey", inClass + "MapKey;2"},
-		{"MapValue", inClass + "MapValue;2"},
-		{"Mass", inStandardClass + "Mass;2"},
-		{"MassFlowRate", inStandardClass + "MassFlowRate;2"},
-		{"MassFlowRateUnit", inStandardClass + "MassFlowRateUnit;2"},
-		{"MassUnit", inStandardClass + "MassUnit;2"},
-		{"NamedEntity", inClass + "NamedEntity;2"},
-		{"NumericSchema", inClass + "NumericSchema;2"},
-		{"Object", inClass + "Object;2"},
-		{"Power", inStandardClass + "Power;2"},
-		{"PowerUnit", inStandardClass + "PowerUnit;2"},
-		{"Pressure", inStandardClass + "Pressure;2"},
-		{"PressureUnit", inStandardClass + "PressureUnit;2"},
-		{"PrimitiveSchema", inClass + "PrimitiveSchema;2"},
-		{"Property", inClass + "Property;2"},
-		{"QuantitativeType", inStandardClass + "QuantitativeType;2"},
-		{"RatioUnit", inStandardClass + "RatioUnit;2"},
-		{"Relationship", inClass + "Relationship;2"},
-		{"RelativeHumidity", inStandardClass + "RelativeHumidity;2"},
-		{"Resistance", inStandardClass + "Resistance;2"},
-		{"ResistanceUnit", inStandardClass + "ResistanceUnit;2"},
-		{"Schema", inClass + "Schema;2"},
-		{"SchemaField", inClass + "SchemaField;2"},
-		{"SemanticType", inClass + "SemanticType;2"},
-		{"SemanticUnit", inClass + "SemanticUnit;2"},
-		{"SoundPressure", inStandardClass + "SoundPressure;2"},
-		{"SoundPressureUnit", inStandardClass + "SoundPressureUnit;2"},
-		{"String", inClass + "String;2"},
-		{"Telemetry", inClass + "Telemetry;2"},
-		{"Temperature", inStandardClass + "Temperature;2"},
-		{"TemperatureUnit", inStandardClass + "TemperatureUnit;2"},
-		{"TemporalSchema", inClass + "TemporalSchema;2"},
-		{"Thrust", inStandardClass + "Thrust;2"},
-		{"Time", inClass + "Time;2"},
-		{"TimeSpan", inStandardClass + "TimeSpan;2"},
-		{"TimeUnit", inStandardClass + "TimeUnit;2"},
-		{"Torque", inStandardClass + "Torque;2"},
-		{"TorqueUnit", inStandardClass + "TorqueUnit;2"},
-		{"Unit", inClass + "Unit;2"},
-		{"UnitAttribute", inClass + "UnitAttribute;2"},
-		{"Unitless", inStandardClass + "Unitless;2"},
-		{"Velocity", inStandardClass + "Velocity;2"},
-		{"VelocityUnit", inStandardClass + "VelocityUnit;2"},
-		{"Voltage", inStandardClass + "Voltage;2"},
-		{"VoltageUnit", inStandardClass + "VoltageUnit;2"},
-		{"Volume", inStandardClass + "Volume;2"},
-		{"VolumeFlowRate", inStandardClass + "VolumeFlowRate;2"},
-		{"VolumeFlowRateUnit", inStandardClass + "VolumeFlowRateUnit;2"},
-		{"VolumeUnit", inStandardClass + "VolumeUnit;2"},
-		{"acre", inStandardUnit + "acre;2"},
-		{"ampere", inStandardUnit + "ampere;2"},
-		{"astronomicalUnit", inStandardUnit + "astronomicalUnit;2"},
-		{"asynchronous", "dtmi:dtdl:instance:CommandType:asynchronous;2"},
-		{"atto", inStandardUnitprefix + "atto;2"},
-		{"bar", inStandardUnit + "bar;2"},
-		{"baseUnit", inProperty + "baseUnit;2"},
-		{"bel", inStandardUnit + "bel;2"},
-		{"bit", inStandardUnit + "bit;2"},
-		{"bitPerSecond", inStandardUnit + "bitPerSecond;2"},
-		{"boolean", inInstanceSchema + "boolean;2"},
-		{"bottomUnit", inProperty + "bottomUnit;2"},
-		{"byte", inStandardUnit + "byte;2"},
-		{"bytePerSecond", inStandardUnit + "bytePerSecond;2"},
-		{"candela", inStandardUnit + "candela;2"},
-		{"candelaPerSquareMetre", inStandardUnit + "candelaPerSquareMetre;2"},
-		{"centi", inStandardUnitprefix + "centi;2"},
-		{"centimetre", inStandardUnit + "centimetre;2"},
-		{"centimetrePerSecond", inStandardUnit + "centimetrePerSecond;2"},
-		{"centimetrePerSecondSquared", inStandardUnit + "centimetrePerSecondSquared;2"},
-		{"commandType", inProperty + "commandType;2"},
-		{"comment", inProperty + "comment;2"},
-		{"contents", inProperty + "contents;2"},
-		{"coulomb", inStandardUnit + "coulomb;2"},
-		{"cubicCentimetre", inStandardUnit + "cubicCentimetre;2"},
-		{"cubicFoot", inStandardUnit + "cubicFoot;2"},
-		{"cubicInch", inStandardUnit + "cubicInch;2"},
-		{"cubicMetre", inStandardUnit + "cubicMetre;2"},
-		{"date", inInstanceSchema + "date;2"},
-		{"dateTime", inInstanceSchema + "dateTime;2"},
-		{"day", inStandardUnit + "day;2"},
-		{"deci", inStandardUnitprefix + "deci;2"},
-		{"decibel", inStandardUnit + "decibel;2"},
-		{"degreeCelsius", inStandardUnit + "degreeCelsius;2"},
-		{"degreeFahrenheit", inStandardUnit + "degreeFahrenheit;2"},
-		{"degreeOfArc", inStandardUnit + "degreeOfArc;2"},
-		{"degreePerSecond", inStandardUnit + "degreePerSecond;2"},
-		{"deka", inStandardUnitprefix + "deka;2"},
-		{"description", inProperty + "description;2"},
-		{"displayName", inProperty + "displayName;2"},
-		{"double", inInstanceSchema + "double;2"},
-		{"duration", inInstanceSchema + "duration;2"},
-		{"electronvolt", inStandardUnit + "electronvolt;2"},
-		{"elementSchema", inProperty + "elementSchema;2"},
-		{"enumValue", inProperty + "enumValue;2"},
-		{"enumValues", inProperty + "enumValues;2"},
-		{"exa", inStandardUnitprefix + "exa;2"},
-		{"exbi", inStandardUnitprefix + "exbi;2"},
-		{"exbibit", inStandardUnit + "exbibit;2"},
-		{"exbibitPerSecond", inStandardUnit + "exbibitPerSecond;2"},
-		{"exbibyte", inStandardUnit + "exbibyte;2"},
-		{"exbibytePerSecond", inStandardUnit + "exbibytePerSecond;2"},
-		{"exponent", inProperty + "exponent;2"},
-		{"extends", inProperty + "extends;2"},
-		{"farad", inStandardUnit + "farad;2"},
-		{"femto", inStandardUnitprefix + "femto;2"},
-		{"fields", inProperty + "fields;2"},
-		{"float", inInstanceSchema + "float;2"},
-		{"fluidOunce", inStandardUnit + "fluidOunce;2"},
-		{"foot", inStandardUnit + "foot;2"},
-		{"footcandle", inStandardUnit + "footcandle;2"},
-		{"gForce", inStandardUnit + "gForce;2"},
-		{"gallon", inStandardUnit + "gallon;2"},
-		{"gibi", inStandardUnitprefix + "gibi;2"},
-		{"gibibit", inStandardUnit + "gibibit;2"},
-		{"gibibitPerSecond", inStandardUnit + "gibibitPerSecond;2"},
-		{"gibibyte", inStandardUnit + "gibibyte;2"},
-		{"gibibytePerSecond", inStandardUnit + "gibibytePerSecond;2"},
-		{"giga", inStandardUnitprefix + "giga;2"},
-		{"gigahertz", inStandardUnit + "gigahertz;2"},
-		{"gigajoule", inStandardUnit + "gigajoule;2"},
-		{"gigawatt", inStandardUnit + "gigawatt;2"},
-		{"gram", inStandardUnit + "gram;2"},
-		{"gramPerCubicMetre", inStandardUnit + "gramPerCubicMetre;2"},
-		{"gramPerHour", inStandardUnit + "gramPerHour;2"},
-		{"gramPerSecond", inStandardUnit + "gramPerSecond;2"},
-		{"hectare", inStandardUnit + "hectare;2"},
-		{"hecto", inStandardUnitprefix + "hecto;2"},
-		{"henry", inStandardUnit + "henry;2"},
-		{"hertz", inStandardUnit + "hertz;2"},
-		{"horsepower", inStandardUnit + "horsepower;2"},
-		{"hour", inStandardUnit + "hour;2"},
-		{"inch", inStandardUnit + "inch;2"},
-		{"inchesOfMercury", inStandardUnit + "inchesOfMercury;2"},
-		{"inchesOfWater", inStandardUnit + "inchesOfWater;2"},
-		{"integer", inInstanceSchema + "integer;2"},
-		{"joule", inStandardUnit + "joule;2"},
-		{"kelvin", inStandardUnit + "kelvin;2"},
-		{"kibi", inStandardUnitprefix + "kibi;2"},
-		{"kibibit", inStandardUnit + "kibibit;2"},
-		{"kibibitPerSecond", inStandardUnit + "kibibitPerSecond;2"},
-		{"kibibyte", inStandardUnit + "kibibyte;2"},
-		{"kibibytePerSecond", inStandardUnit + "kibibytePerSecond;2"},
-		{"kilo", inStandardUnitprefix + "kilo;2"},
-		{"kilogram", inStandardUnit + "kilogram;2"},
-		{"kilogramPerCubicMetre", inStandardUnit + "kilogramPerCubicMetre;2"},
-		{"kilogramPerHour", inStandardUnit + "kilogramPerHour;2"},
-		{"kilogramPerSecond", inStandardUnit + "kilogramPerSecond;2"},
-		{"kilohertz", inStandardUnit + "kilohertz;2"},
-		{"kilojoule", inStandardUnit + "kilojoule;2"},
-		{"kilometre", inStandardUnit + "kilometre;2"},
-		{"kilometrePerHour", inStandardUnit + "kilometrePerHour;2"},
-		{"kilometrePerSecond", inStandardUnit + "kilometrePerSecond;2"},
-		{"kiloohm", inStandardUnit + "kiloohm;2"},
-		{"kilopascal", inStandardUnit + "kilopascal;2"},
-		{"kilovolt", inStandardUnit + "kilovolt;2"},
-		{"kilowatt", inStandardUnit + "kilowatt;2"},
-		{"kilowattHour", inStandardUnit + "kilowattHour;2"},
-		{"kilowattHourPerYear", inStandardUnit + "kilowattHourPerYear;2"},
-		{"knot", inStandardUnit + "knot;2"},
-		{"languageMajorVersion", inProperty + "languageMajorVersion;2"},
-		{"lineString", inStandardSchemaGeo + "lineString;2"},
-		{"litre", inStandardUnit + "litre;2"},
-		{"litrePerHour", inStandardUnit + "litrePerHour;2"},
-		{"litrePerSecond", inStandardUnit + "litrePerSecond;2"},
-		{"long", inInstanceSchema + "long;2"},
-		{"lumen", inStandardUnit + "lumen;2"},
-		{"lux", inStandardUnit + "lux;2"},
-		{"mapKey", inProperty + "mapKey;2"},
-		{"mapValue", inProperty + "mapValue;2"},
-		{"maxMultiplicity", inProperty + "maxMultiplicity;2"},
-		{"maxwell", inStandardUnit + "maxwell;2"},
-		{"mebi", inStandardUnitprefix + "mebi;2"},
-		{"mebibit", inStandardUnit + "mebibit;2"},
-		{"mebibitPerSecond", inStandardUnit + "mebibitPerSecond;2"},
-		{"mebibyte", inStandardUnit + "mebibyte;2"},
-		{"mebibytePerSecond", inStandardUnit + "mebibytePerSecond;2"},
-		{"mega", inStandardUnitprefix + "mega;2"},
-		{"megaelectronvolt", inStandardUnit + "megaelectronvolt;2"},
-		{"megahertz", inStandardUnit + "megahertz;2"},
-		{"megajoule", inStandardUnit + "megajoule;2"},
-		{"megaohm", inStandardUnit + "megaohm;2"},
-		{"megavolt", inStandardUnit + "megavolt;2"},
-		{"megawatt", inStandardUnit + "megawatt;2"},
-		{"metre", inStandardUnit + "metre;2"},
-		{"metrePerHour", inStandardUnit + "metrePerHour;2"},
-		{"metrePerSecond", inStandardUnit + "metrePerSecond;2"},
-		{"metrePerSecondSquared", inStandardUnit + "metrePerSecondSquared;2"},
-		{"micro", inStandardUnitprefix + "micro;2"},
-		{"microampere", inStandardUnit + "microampere;2"},
-		{"microfarad", inStandardUnit + "microfarad;2"},
-		{"microgram", inStandardUnit + "microgram;2"},
-		{"microhenry", inStandardUnit + "microhenry;2"},
-		{"micrometre", inStandardUnit + "micrometre;2"},
-		{"microsecond", inStandardUnit + "microsecond;2"},
-		{"microvolt", inStandardUnit + "microvolt;2"},
-		{"microwatt", inStandardUnit + "microwatt;2"},
-		{"mile", inStandardUnit + "mile;2"},
-		{"milePerHour", inStandardUnit + "milePerHour;2"},
-		{"milePerSecond", inStandardUnit + "milePerSecond;2"},
-		{"milli", inStandardUnitprefix + "milli;2"},
-		{"milliampere", inStandardUnit + "milliampere;2"},
-		{"millibar", inStandardUnit + "millibar;2"},
-		{"millifarad", inStandardUnit + "millifarad;2"},
-		{"milligram", inStandardUnit + "milligram;2"},
-		{"millihenry", inStandardUnit + "millihenry;2"},
-		{"millilitre", inStandardUnit + "millilitre;2"},
-		{"millilitrePerHour", inStandardUnit + "millilitrePerHour;2"},
-		{"millilitrePerSecond", inStandardUnit + "millilitrePerSecond;2"},
-		{"millimetre", inStandardUnit + "millimetre;2"},
-		{"millimetresOfMercury", inStandardUnit + "millimetresOfMercury;2"},
-		{"milliohm", inStandardUnit + "milliohm;2"},
-		{"millisecond", inStandardUnit + "millisecond;2"},
-		{"millivolt", inStandardUnit + "millivolt;2"},
-		{"milliwatt", inStandardUnit + "milliwatt;2"},
-		{"minMultiplicity", inProperty + "minMultiplicity;2"},
-		{"minute", inStandardUnit + "minute;2"},
-		{"minuteOfArc", inStandardUnit + "minuteOfArc;2"},
-		{"multiLineString", inStandardSchemaGeo + "multiLineString;2"},
-		{"multiPoint", inStandardSchemaGeo + "multiPoint;2"},
-		{"multiPolygon", inStandardSchemaGeo + "multiPolygon;2"},
-		{"name", inProperty + "name;2"},
-		{"nano", inStandardUnitprefix + "nano;2"},
-		{"nanofarad", inStandardUnit + "nanofarad;2"},
-		{"nanometre", inStandardUnit + "nanometre;2"},
-		{"nanosecond", inStandardUnit + "nanosecond;2"},
-		{"nauticalMile", inStandardUnit + "nauticalMile;2"},
-		{"newton", inStandardUnit + "newton;2"},
-		{"newtonMetre", inStandardUnit + "newtonMetre;2"},
-		{"ohm", inStandardUnit + "ohm;2"},
-		{"ounce", inStandardUnit + "ounce;2"},
-		{"pascal", inStandardUnit + "pascal;2"},
-		{"pebi", inStandardUnitprefix + "pebi;2"},
-		{"percent", inStandardUnit + "percent;2"},
-		{"peta", inStandardUnitprefix + "peta;2"},
-		{"pico", inStandardUnitprefix + "pico;2"},
-		{"picofarad", inStandardUnit + "picofarad;2"},
-		{"point", inStandardSchemaGeo + "point;2"},
-		{"polygon", inStandardSchemaGeo + "polygon;2"},
-		{"pound", inStandardUnit + "pound;2"},
-		{"poundPerSquareInch", inStandardUnit + "poundPerSquareInch;2"},
-		{"prefix", inProperty + "prefix;2"},
-		{"properties", inProperty + "properties;2"},
-		{"radian", inStandardUnit + "radian;2"},
-		{"radianPerSecond", inStandardUnit + "radianPerSecond;2"},
-		{"radianPerSecondSquared", inStandardUnit + "radianPerSecondSquared;2"},
-		{"request", inProperty + "request;2"},
-		{"response", inProperty + "response;2"},
-		{"revolutionPerMinute", inStandardUnit + "revolutionPerMinute;2"},
-		{"revolutionPerSecond", inStandardUnit + "revolutionPerSecond;2"},
-		{"schema", inProperty + "schema;2"},
-		{"schemas", inProperty + "schemas;2"},
-		{"second", inStandardUnit + "second;2"},
-		{"secondOfArc", inStandardUnit + "secondOfArc;2"},
-		{"slug", inStandardUnit + "slug;2"},
-		{"squareCentimetre", inStandardUnit + "squareCentimetre;2"},
-		{"squareFoot", inStandardUnit + "squareFoot;2"},
-		{"squareInch", inStandardUnit + "squareInch;2"},
-		{"squareKilometre", inStandardUnit + "squareKilometre;2"},
-		{"squareMetre", inStandardUnit + "squareMetre;2"},
-		{"squareMillimetre", inStandardUnit + "squareMillimetre;2"},
-		{"string", inInstanceSchema + "string;2"},
-		{"symbol", inProperty + "symbol;2"},
-		{"synchronous", "dtmi:dtdl:instance:CommandType:synchronous;2"},
-		{"target", inProperty + "target;2"},
-		{"tebi", inStandardUnitprefix + "tebi;2"},
-		{"tebibit", inStandardUnit + "tebibit;2"},
-		{"tebibitPerSecond", inStandardUnit + "tebibitPerSecond;2"},
-		{"tebibyte", inStandardUnit + "tebibyte;2"},
-		{"tebibytePerSecond", inStandardUnit + "tebibytePerSecond;2"},
-		{"tera", inStandardUnitprefix + "tera;2"},
-		{"tesla", inStandardUnit + "tesla;2"},
-		{"time", inInstanceSchema + "time;2"},
-		{"ton", inStandardUnit + "ton;2"},
-		{"tonne", inStandardUnit + "tonne;2"},
-		{"topUnit", inProperty + "topUnit;2"},
-		{"turn", inStandardUnit + "turn;2"},
-		{"unit", inProperty + "unit;2"},
-		{"unity", inStandardUnit + "unity;2"},
-		{"valueSchema", inProperty + "valueSchema;2"},
-		{"volt", inStandardUnit + "volt;2"},
-		{"watt", inStandardUnit + "watt;2"},
-		{"weber", inStandardUnit + "weber;2"},
-		{"writable", inProperty + "writable;2"},
-		{"year", inStandardUnit + "year;2"},
-		{"yobi", inStandardUnitprefix + "yobi;2"},
-		{"yobibit", inStandardUnit + "yobibit;2"},
-		{"yobibitPerSecond", inStandardUnit + "yobibitPerSecond;2"},
-		{"yobibyte", inStandardUnit + "yobibyte;2"},
-		{"yobibytePerSecond", inStandardUnit + "yobibytePerSecond;2"},
-		{"yocto", inStandardUnitprefix + "yocto;2"},
-		{"yotta", inStandardUnitprefix + "yotta;2"},
-		{"zebi", inStandardUnitprefix + "zebi;2"},
-		{"zebibit", inStandardUnit + "zebibit;2"},
-		{"zebibitPerSecond", inStandardUnit + "zebibitPerSecond;2"},
-		{"zebibyte", inStandardUnit + "zebibyte;2"},
-		{"zebibytePerSecond", inStandardUnit + "zebibytePerSecond;2"},
-		{"zepto", inStandardUnitprefix + "zepto;2"},
-		{"zetta", inStandardUnitprefix + "zetta;2"},
+	{id: "dtmi:dtdl:context;2", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, groups: []termGroup{
+		{"dtmi:dtdl:class:", ";2", text0},
+		{"dtmi:dtdl:instance:CommandType:", ";2", "asynchronous synchronous"},
+		{"dtmi:dtdl:instance:Schema:", ";2", text1},
+		{"dtmi:dtdl:property:", ";2", text2},
+		{"dtmi:standard:class:", ";2", text3},
+		{"dtmi:standard:schema:geospatial:", ";2", text4},
+		{"dtmi:standard:unit:", ";2", text5},
+		{"dtmi:standard:unitprefix:", ";2", text6},
 	}},
-	{id: "dtmi:dtdl:context;3", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, terms: []term{
-		{"AdjunctType", inClass + "AdjunctType;3"},
-		{"Alias", inClass + "Alias;3"},
-		{"Array", inClass + "Array;3"},
-		{"Boolean", inClass + "Boolean;3"},
-		{"Command", inClass + "Command;3"},
-		{"CommandPayload", inClass + "CommandPayload;3"},
-		{"CommandRequest", inClass + "CommandRequest;3"},
-		{"CommandResponse", inClass + "CommandResponse;3"},
-		{"CommandType", inClass + "CommandType;3"},
-		{"ComplexSchema", inClass + "ComplexSchema;3"},
-		{"Component", inClass + "Component;3"},
-		{"Content", inClass + "Content;3"},
-		{"Date", inClass + "Date;3"},
-		{"DateTime", inClass + "DateTime;3"},
-		{"Double", inClass + "Double;3"},
-		{"DtdlExtension", "dtmi:dtdl:meta:DtdlExtension;3"},
-		{"Duration", inClass + "Duration;3"},
-		{"Entity", inClass + "Entity;3"},
-		{"Enum", inClass + "Enum;3"},
-		{"EnumValue", inClass + "EnumValue;3"},
-		{"Field", inClass + "Field;3"},
-		{"Float", inClass + "Float;3"},
-		{"Integer", inClass + "Integer;3"},
-		{"Interface", inClass + "Interface;3"},
-		{"LatentType", inClass + "LatentType;3"},
-		{"Long", inClass + "Long;3"},
-		{"Map", inClass + "Map;3"},
-		{"MapKey", inClass + "MapKey;3"},
-		{"MapValue", inClass + "MapValue;3"},
-		{"NamedEntity", inClass + "NamedEntity;3"},
-		{"NamedLatentType", inClass + "NamedLatentType;3"},
-		{"NumericSchema", inClass + "NumericSchema;3"},
-		{"Object", inClass + "Object;3"},
-		{"PrimitiveSchema", inClass + "PrimitiveSchema;3"},
-		{"Property", inClass + "Property;3"},
-		{"Relationship", inClass + "Relationship;3"},
-		{"Schema", inClass + "Schema;3"},
-		{"SchemaField", inClass + "SchemaField;3"},
-		{"SemanticType", inClass + "SemanticType;3"},
-		{"SemanticUnit", inClass + "SemanticUnit;3"},
-		{"String", inClass + "String;3"},
-		{"Telemetry", inClass + "Telemetry;3"},
-		{"TemporalSchema", inClass + "TemporalSchema;3"},
-		{"Time", inClass + "Time;3"},
-		{"Unit", inClass + "Unit;3"},
-		{"UnitAttribute", inClass + "UnitAttribute;3"},
-		{"aliasFor", inProperty + "aliasFor;3"},
-		{"asynchronous", "dtmi:dtdl:instance:CommandType:asynchronous;3"},
-		{"boolean", inInstanceSchema + "boolean;3"},
-		{"commandType", inProperty + "commandType;3"},
-		{"comment", inProperty + "comment;3"},
-		{"contents", inProperty + "contents;3"},
-		{"date", inInstanceSchema + "date;3"},
-		{"dateTime", inInstanceSchema + "dateTime;3"},
-		{"description", inProperty + "description;3"},
-		{"displayName", inProperty + "displayName;3"},
-		{"double", inInstanceSchema + "double;3"},
-		{"duration", inInstanceSchema + "duration;3"},
-		{"elementSchema", inProperty + "elementSchema;3"},
-		{"enumValue", inProperty + "enumValue;3"},
-		{"enumValues", inProperty + "enumValues;3"},
-		{"exponent", inProperty + "exponent;3"},
-		{"extends", inProperty + "extends;3"},
-		{"fields", inProperty + "fields;3"},
-		{"float", inInstanceSchema + "float;3"},
-		{"integer", inInstanceSchema + "integer;3"},
-		{"languageMajorVersion", inProperty + "languageMajorVersion;3"},
-		{"lineString", inStandardSchemaGeo + "lineString;3"},
-		{"long", inInstanceSchema + "long;3"},
-		{"mapKey", inProperty + "mapKey;3"},
-		{"mapValue", inProperty + "mapValue;3"},
-		{"maxMultiplicity", inProperty + "maxMultiplicity;3"},
-		{"metamodel", "dtmi:dtdl:meta:metamodel;3"},
-		{"minMultiplicity", inProperty + "minMultiplicity;3"},
-		{"model", "dtmi:dtdl:meta:model;3"},
-		{"multiLineString", inStandardSchemaGeo + "multiLineString;3"},
-		{"multiPoint", inStandardSchemaGeo + "multiPoint;3"},
-		{"multiPolygon", inStandardSchemaGeo + "multiPolygon;3"},
-		{"name", inProperty + "name;3"},
-		{"point", inStandardSchemaGeo + "point;3"},
-		{"polygon", inStandardSchemaGeo + "polygon;3"},
-		{"properties", inProperty + "properties;3"},
-		{"request", inProperty + "request;3"},
-		{"response", inProperty + "response;3"},
-		{"schema", inProperty + "schema;3"},
-		{"schemas", inProperty + "schemas;3"},
-		{"string", inInstanceSchema + "string;3"},
-		{"symbol", inProperty + "symbol;3"},
-		{"synchronous", "dtmi:dtdl:instance:CommandType:synchronous;3"},
-		{"target", inProperty + "target;3"},
-		{"time", inInstanceSchema + "time;3"},
-		{"valueSchema", inProperty + "valueSchema;3"},
-		{"writable", inProperty + "writable;3"},
+	{id: "dtmi:dtdl:context;3", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, groups: []termGroup{
+		{"dtmi:dtdl:class:", ";3", text7},
+		{"dtmi:dtdl:instance:CommandType:", ";3", "asynchronous synchronous"},
+		{"dtmi:dtdl:instance:Schema:", ";3", text1},
+		{"dtmi:dtdl:meta:", ";3", "DtdlExtension metamodel model"},
+		{"dtmi:dtdl:property:", ";3", text8},
+		{"dtmi:standard:schema:geospatial:", ";3", text4},
 	}},
-	{id: "dtmi:dtdl:context;4", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, terms: []term{
-		{"AdjunctType", inClass + "AdjunctType;4"},
-		{"Alias", inClass + "Alias;4"},
-		{"Array", inClass + "Array;4"},
-		{"Boolean", inClass + "Boolean;4"},
-		{"Byte", inClass + "Byte;4"},
-		{"Bytes", inClass + "Bytes;4"},
-		{"Command", inClass + "Command;4"},
-		{"CommandPayload", inClass + "CommandPayload;4"},
-		{"CommandRequest", inClass + "CommandRequest;4"},
-		{"CommandResponse", inClass + "CommandResponse;4"},
-		{"CommandType", inClass + "CommandType;4"},
-		{"ComplexSchema", inClass + "ComplexSchema;4"},
-		{"Component", inClass + "Component;4"},
-		{"Content", inClass + "Content;4"},
-		{"Date", inClass + "Date;4"},
-		{"DateTime", inClass + "DateTime;4"},
-		{"Decimal", inClass + "Decimal;4"},
-		{"Double", inClass + "Double;4"},
-		{"DtdlExtension", "dtmi:dtdl:meta:DtdlExtension;4"},
-		{"Duration", inClass + "Duration;4"},
-		{"Entity", inClass + "Entity;4"},
-		{"Enum", inClass + "Enum;4"},
-		{"EnumValue", inClass + "EnumValue;4"},
-		{"Field", inClass + "Field;4"},
-		{"Float", inClass + "Float;4"},
-		{"Integer", inClass + "Integer;4"},
-		{"Interface", inClass + "Interface;4"},
-		{"LatentType", inClass + "LatentType;4"},
-		{"Long", inClass + "Long;4"},
-		{"Map", inClass + "Map;4"},
-		{"MapKey", inClass + "MapKey;4"},
-		{"MapValue", inClass + "MapValue;4"},
-		{"NamedEntity", inClass + "NamedEntity;4"},
-		{"NamedLatentType", inClass + "NamedLatentType;4"},
-		{"NumericSchema", inClass + "NumericSchema;4"},
-		{"Object", inClass + "Object;4"},
-		{"PrimitiveSchema", inClass + "PrimitiveSchema;4"},
-		{"Property", inClass + "Property;4"},
-		{"Relationship", inClass + "Relationship;4"},
-		{"Schema", inClass + "Schema;4"},
-		{"SchemaField", inClass + "SchemaField;4"},
-		{"SemanticType", inClass + "SemanticType;4"},
-		{"SemanticUnit", inClass + "SemanticUnit;4"},
-		{"Short", inClass + "Short;4"},
-		{"String", inClass + "String;4"},
-		{"Telemetry", inClass + "Telemetry;4"},
-		{"TemporalSchema", inClass + "TemporalSchema;4"},
-		{"Time", inClass + "Time;4"},
-		{"Unit", inClass + "Unit;4"},
-		{"UnitAttribute", inClass + "UnitAttribute;4"},
-		{"UnsignedByte", inClass + "UnsignedByte;4"},
-		{"UnsignedInteger", inClass + "UnsignedInteger;4"},
-		{"UnsignedLong", inClass + "UnsignedLong;4"},
-		{"UnsignedShort", inClass + "UnsignedShort;4"},
-		{"Uuid", inClass + "Uuid;4"},
-		{"aliasFor", inProperty + "aliasFor;4"},
-		{"asynchronous", "dtmi:dtdl:instance:CommandType:asynchronous;4"},
-		{"boolean", inInstanceSchema + "boolean;4"},
-		{"byte", inInstanceSchema + "byte;4"},
-		{"bytes", inInstanceSchema + "bytes;4"},
-		{"commandType", inProperty + "commandType;4"},
-		{"comment", inProperty + "comment;4"},
-		{"contents", inProperty + "contents;4"},
-		{"date", inInstanceSchema + "date;4"},
-		{"dateTime", inInstanceSchema + "dateTime;4"},
-		{"decimal", inInstanceSchema + "decimal;4"},
-		{"description", inProperty + "description;4"},
-		{"displayName", inProperty + "displayName;4"},
-		{"double", inInstanceSchema + "double;4"},
-		{"duration", inInstanceSchema + "duration;4"},
-		{"elementSchema", inProperty + "elementSchema;4"},
-		{"enumValue", inProperty + "enumValue;4"},
-		{"enumValues", inProperty + "enumValues;4"},
-		{"exponent", inProperty + "exponent;4"},
-		{"extends", inProperty + "extends;4"},
-		{"fields", inProperty + "fields;4"},
-		{"float", inInstanceSchema + "float;4"},
-		{"integer", inInstanceSchema + "integer;4"},
-		{"languageMajorVersion", inProperty + "languageMajorVersion;4"},
-		{"lineString", inStandardSchemaGeo + "lineString;4"},
-		{"long", inInstanceSchema + "long;4"},
-		{"mapKey", inProperty + "mapKey;4"},
-		{"mapValue", inProperty + "mapValue;4"},
-		{"maxMultiplicity", inProperty + "maxMultiplicity;4"},
-		{"metamodel", "dtmi:dtdl:meta:metamodel;4"},
-		{"minMultiplicity", inProperty + "minMultiplicity;4"},
-		{"model", "dtmi:dtdl:meta:model;4"},
-		{"multiLineString", inStandardSchemaGeo + "multiLineString;4"},
-		{"multiPoint", inStandardSchemaGeo + "multiPoint;4"},
-		{"multiPolygon", inStandardSchemaGeo + "multiPolygon;4"},
-		{"name", inProperty + "name;4"},
-		{"nullable", inProperty + "nullable;4"},
-		{"point", inStandardSchemaGeo + "point;4"},
-		{"polygon", inStandardSchemaGeo + "polygon;4"},
-		{"properties", inProperty + "properties;4"},
-		{"request", inProperty + "request;4"},
-		{"response", inProperty + "response;4"},
-		{"scaledDecimal", "dtmi:standard:schema:scaledDecimal;4"},
-		{"schema", inProperty + "schema;4"},
-		{"schemas", inProperty + "schemas;4"},
-		{"short", inInstanceSchema + "short;4"},
-		{"string", inInstanceSchema + "string;4"},
-		{"symbol", inProperty + "symbol;4"},
-		{"synchronous", "dtmi:dtdl:instance:CommandType:synchronous;4"},
-		{"target", inProperty + "target;4"},
-		{"time", inInstanceSchema + "time;4"},
-		{"unsignedByte", inInstanceSchema + "unsignedByte;4"},
-		{"unsignedInteger", inInstanceSchema + "unsignedInteger;4"},
-		{"unsignedLong", inInstanceSchema + "unsignedLong;4"},
-		{"unsignedShort", inInstanceSchema + "unsignedShort;4"},
-		{"uuid", inInstanceSchema + "uuid;4"},
-		{"valueSchema", inProperty + "valueSchema;4"},
-		{"writable", inProperty + "writable;4"},
+	{id: "dtmi:dtdl:context;4", reserved: []string{"dtmi:dtdl:", "dtmi:standard:"}, groups: []termGroup{
+		{"dtmi:dtdl:class:", ";4", text9},
+		{"dtmi:dtdl:instance:CommandType:", ";4", "asynchronous synchronous"},
+		{"dtmi:dtdl:instance:Schema:", ";4", text10},
+		{"dtmi:dtdl:meta:", ";4", "DtdlExtension metamodel model"},
+		{"dtmi:dtdl:property:", ";4", text11},
+		{"dtmi:standard:schema:", ";4", "scaledDecimal"},
+		{"dtmi:standard:schema:geospatial:", ";4", text4},
 	}},
-	{id: "dtmi:dtdl:extension:annotation;1", terms: []term{
-		{"ValueAnnotation", "dtmi:dtdl:extension:annotation:v1:ValueAnnotation"},
-		{"annotates", "dtmi:dtdl:extension:annotation:v1:ValueAnnotation:annotates"},
+	{id: "dtmi:dtdl:extension:annotation;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:annotation:v1:", "", "ValueAnnotation"},
+		{"dtmi:dtdl:extension:annotation:v1:ValueAnnotation:", "", "annotates"},
 	}},
-	{id: "dtmi:dtdl:extension:annotation;2", terms: []term{
-		{"ValueAnnotation", "dtmi:dtdl:extension:annotation:v2:ValueAnnotation"},
-		{"annotates", "dtmi:dtdl:extension:annotation:v2:ValueAnnotation:annotates"},
+	{id: "dtmi:dtdl:extension:annotation;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:annotation:v2:", "", "ValueAnnotation"},
+		{"dtmi:dtdl:extension:annotation:v2:ValueAnnotation:", "", "annotates"},
 	}},
-	{id: "dtmi:dtdl:extension:historization;1", terms: []term{
-		{"Historized", "dtmi:dtdl:extension:historization:v1:Historized"},
+	{id: "dtmi:dtdl:extension:historization;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:historization:v1:", "", "Historized"},
 	}},
-	{id: "dtmi:dtdl:extension:historization;2", terms: []term{
-		{"Historized", "dtmi:dtdl:extension:historization:v2:Historized"},
+	{id: "dtmi:dtdl:extension:historization;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:historization:v2:", "", "Historized"},
 	}},
-	{id: "dtmi:dtdl:extension:mqtt;1", terms: []term{
-		{"Cacheable", "dtmi:dtdl:extension:mqtt:v1:Cacheable"},
-		{"Idempotent", "dtmi:dtdl:extension:mqtt:v1:Idempotent"},
-		{"Indexed", "dtmi:dtdl:extension:mqtt:v1:Indexed"},
-		{"Mqtt", "dtmi:dtdl:extension:mqtt:v1:Mqtt"},
-		{"commandTopic", "dtmi:dtdl:extension:mqtt:v1:Mqtt:commandTopic"},
-		{"index", "dtmi:dtdl:extension:mqtt:v1:Indexed:index"},
-		{"payloadFormat", "dtmi:dtdl:extension:mqtt:v1:Mqtt:payloadFormat"},
-		{"telemetryTopic", "dtmi:dtdl:extension:mqtt:v1:Mqtt:telemetryTopic"},
-		{"ttl", "dtmi:dtdl:extension:mqtt:v1:Cacheable:ttl"},
+	{id: "dtmi:dtdl:extension:mqtt;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:mqtt:v1:", "", text12},
+		{"dtmi:dtdl:extension:mqtt:v1:Cacheable:", "", "ttl"},
+		{"dtmi:dtdl:extension:mqtt:v1:Indexed:", "", "index"},
+		{"dtmi:dtdl:extension:mqtt:v1:Mqtt:", "", "commandTopic payloadFormat telemetryTopic"},
 	}},
-	{id: "dtmi:dtdl:extension:mqtt;2", terms: []term{
-		{"Cacheable", "dtmi:dtdl:extension:mqtt:v2:Cacheable"},
-		{"Idempotent", "dtmi:dtdl:extension:mqtt:v2:Idempotent"},
-		{"Indexed", "dtmi:dtdl:extension:mqtt:v2:Indexed"},
-		{"Mqtt", "dtmi:dtdl:extension:mqtt:v2:Mqtt"},
-		{"Transparent", "dtmi:dtdl:extension:mqtt:v2:Transparent"},
-		{"cmdServiceGroupId", "dtmi:dtdl:extension:mqtt:v2:Mqtt:cmdServiceGroupId"},
-		{"commandTopic", "dtmi:dtdl:extension:mqtt:v2:Mqtt:commandTopic"},
-		{"index", "dtmi:dtdl:extension:mqtt:v2:Indexed:index"},
-		{"payloadFormat", "dtmi:dtdl:extension:mqtt:v2:Mqtt:payloadFormat"},
-		{"telemServiceGroupId", "dtmi:dtdl:extension:mqtt:v2:Mqtt:telemServiceGroupId"},
-		{"telemetryTopic", "dtmi:dtdl:extension:mqtt:v2:Mqtt:telemetryTopic"},
-		{"ttl", "dtmi:dtdl:extension:mqtt:v2:Cacheable:ttl"},
+	{id: "dtmi:dtdl:extension:mqtt;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:mqtt:v2:", "", text13},
+		{"dtmi:dtdl:extension:mqtt:v2:Cacheable:", "", "ttl"},
+		{"dtmi:dtdl:extension:mqtt:v2:Indexed:", "", "index"},
+		{"dtmi:dtdl:extension:mqtt:v2:Mqtt:", "", text14},
 	}},
-	{id: "dtmi:dtdl:extension:mqtt;3", terms: []term{
-		{"Cacheable", inMqttV3 + "Cacheable"},
-		{"Error", inMqttV3 + "Error"},
-		{"ErrorMessage", inMqttV3 + "ErrorMessage"},
-		{"ErrorResult", inMqttV3 + "ErrorResult"},
-		{"Idempotent", inMqttV3 + "Idempotent"},
-		{"Indexed", inMqttV3 + "Indexed"},
-		{"Mqtt", inMqttV3 + "Mqtt"},
-		{"NormalResult", inMqttV3 + "NormalResult"},
-		{"Result", inMqttV3 + "Result"},
-		{"Transparent", inMqttV3 + "Transparent"},
-		{"cmdServiceGroupId", "dtmi:dtdl:extension:mqtt:v3:Mqtt:cmdServiceGroupId"},
-		{"commandTopic", "dtmi:dtdl:extension:mqtt:v3:Mqtt:commandTopic"},
-		{"index", "dtmi:dtdl:extension:mqtt:v3:Indexed:index"},
-		{"payloadFormat", "dtmi:dtdl:extension:mqtt:v3:Mqtt:payloadFormat"},
-		{"telemServiceGroupId", "dtmi:dtdl:extension:mqtt:v3:Mqtt:telemServiceGroupId"},
-		{"telemetryTopic", "dtmi:dtdl:extension:mqtt:v3:Mqtt:telemetryTopic"},
-		{"ttl", "dtmi:dtdl:extension:mqtt:v3:Cacheable:ttl"},
+	{id: "dtmi:dtdl:extension:mqtt;3", groups: []termGroup{
+		{"dtmi:dtdl:extension:mqtt:v3:", "", text15},
+		{"dtmi:dtdl:extension:mqtt:v3:Cacheable:", "", "ttl"},
+		{"dtmi:dtdl:extension:mqtt:v3:Indexed:", "", "index"},
+		{"dtmi:dtdl:extension:mqtt:v3:Mqtt:", "", text14},
 	}},
-	{id: "dtmi:dtdl:extension:mqtt;4", terms: []term{
-		{"Cacheable", inMqttV4 + "Cacheable"},
-		{"Error", inMqttV4 + "Error"},
-		{"ErrorCode", inMqttV4 + "ErrorCode"},
-		{"ErrorInfo", inMqttV4 + "ErrorInfo"},
-		{"ErrorMessage", inMqttV4 + "ErrorMessage"},
-		{"ErrorResult", inMqttV4 + "ErrorResult"},
-		{"Fragmented", inMqttV4 + "Fragmented"},
-		{"Idempotent", inMqttV4 + "Idempotent"},
-		{"Indexed", inMqttV4 + "Indexed"},
-		{"Indirect", inMqttV4 + "Indirect"},
-		{"Mqtt", inMqttV4 + "Mqtt"},
-		{"NormalResult", inMqttV4 + "NormalResult"},
-		{"PropertyResult", inMqttV4 + "PropertyResult"},
-		{"PropertyValue", inMqttV4 + "PropertyValue"},
-		{"ReadError", inMqttV4 + "ReadError"},
-		{"Result", inMqttV4 + "Result"},
-		{"Transparent", inMqttV4 + "Transparent"},
-		{"WriteError", inMqttV4 + "WriteError"},
-		{"cmdServiceGroupId", "dtmi:dtdl:extension:mqtt:v4:Mqtt:cmdServiceGroupId"},
-		{"commandTopic", "dtmi:dtdl:extension:mqtt:v4:Mqtt:commandTopic"},
-		{"index", "dtmi:dtdl:extension:mqtt:v4:Indexed:index"},
-		{"payloadFormat", "dtmi:dtdl:extension:mqtt:v4:Mqtt:payloadFormat"},
-		{"propertyTopic", "dtmi:dtdl:extension:mqtt:v4:Mqtt:propertyTopic"},
-		{"telemServiceGroupId", "dtmi:dtdl:extension:mqtt:v4:Mqtt:telemServiceGroupId"},
-		{"telemetryTopic", "dtmi:dtdl:extension:mqtt:v4:Mqtt:telemetryTopic"},
-		{"ttl", "dtmi:dtdl:extension:mqtt:v4:Cacheable:ttl"},
+	{id: "dtmi:dtdl:extension:mqtt;4", groups: []termGroup{
+		{"dtmi:dtdl:extension:mqtt:v4:", "", text16},
+		{"dtmi:dtdl:extension:mqtt:v4:Cacheable:", "", "ttl"},
+		{"dtmi:dtdl:extension:mqtt:v4:Indexed:", "", "index"},
+		{"dtmi:dtdl:extension:mqtt:v4:Mqtt:", "", text17},
 	}},
-	{id: "dtmi:dtdl:extension:overriding;1", terms: []term{
-		{"Override", "dtmi:dtdl:extension:overriding:v1:Override"},
-		{"overrides", "dtmi:dtdl:extension:overriding:v1:Override:overrides"},
+	{id: "dtmi:dtdl:extension:overriding;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:overriding:v1:", "", "Override"},
+		{"dtmi:dtdl:extension:overriding:v1:Override:", "", "overrides"},
 	}},
-	{id: "dtmi:dtdl:extension:overriding;2", terms: []term{
-		{"Override", "dtmi:dtdl:extension:overriding:v2:Override"},
-		{"overrides", "dtmi:dtdl:extension:overriding:v2:Override:overrides"},
+	{id: "dtmi:dtdl:extension:overriding;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:overriding:v2:", "", "Override"},
+		{"dtmi:dtdl:extension:overriding:v2:Override:", "", "overrides"},
 	}},
-	{id: "dtmi:dtdl:extension:quantitativeTypes;1", terms: []term{
-		{"Acceleration", inQtV1Class + "Acceleration"},
-		{"AccelerationUnit", inQtV1Enum + "AccelerationUnit"},
-		{"Angle", inQtV1Class + "Angle"},
-		{"AngleUnit", inQtV1Enum + "AngleUnit"},
-		{"AngularAcceleration", inQtV1Class + "AngularAcceleration"},
-		{"AngularAccelerationUnit", inQtV1Enum + "AngularAccelerationUnit"},
-		{"AngularVelocity", inQtV1Class + "AngularVelocity"},
-		{"AngularVelocityUnit", inQtV1Enum + "AngularVelocityUnit"},
-		{"ApparentEnergy", inQtV1Class + "ApparentEnergy"},
-		{"ApparentEnergyUnit", inQtV1Enum + "ApparentEnergyUnit"},
-		{"ApparentPower", inQtV1Class + "ApparentPower"},
-		{"ApparentPowerUnit", inQtV1Enum + "ApparentPowerUnit"},
-		{"Area", inQtV1Class + "Area"},
-		{"AreaUnit", inQtV1Enum + "AreaUnit"},
-		{"BinaryPrefix", inQtV1Enum + "BinaryPrefix"},
-		{"BinaryUnit", inQtV1Class + "BinaryUnit"},
-		{"Capacitance", inQtV1Class + "Capacitance"},
-		{"CapacitanceUnit", inQtV1Enum + "CapacitanceUnit"},
-		{"ChargeUnit", inQtV1Enum + "ChargeUnit"},
-		{"Concentration", inQtV1Class + "Concentration"},
-		{"Current", inQtV1Class + "Current"},
-		{"CurrentUnit", inQtV1Enum + "CurrentUnit"},
-		{"DataRate", inQtV1Class + "DataRate"},
-		{"DataRateUnit", inQtV1Enum + "DataRateUnit"},
-		{"DataSize", inQtV1Class + "DataSize"},
-		{"DataSizeUnit", inQtV1Enum + "DataSizeUnit"},
-		{"DecimalPrefix", inQtV1Enum + "DecimalPrefix"},
-		{"DecimalUnit", inQtV1Class + "DecimalUnit"},
-		{"Density", inQtV1Class + "Density"},
-		{"DensityUnit", inQtV1Enum + "DensityUnit"},
-		{"Distance", inQtV1Class + "Distance"},
-		{"ElectricCharge", inQtV1Class + "ElectricCharge"},
-		{"Energy", inQtV1Class + "Energy"},
-		{"EnergyRate", inQtV1Class + "EnergyRate"},
-		{"EnergyRateUnit", inQtV1Enum + "PowerUnit"},
-		{"EnergyUnit", inQtV1Enum + "EnergyUnit"},
-		{"Force", inQtV1Class + "Force"},
-		{"ForceUnit", inQtV1Enum + "ForceUnit"},
-		{"Frequency", inQtV1Class + "Frequency"},
-		{"FrequencyUnit", inQtV1Enum + "FrequencyUnit"},
-		{"Humidity", inQtV1Class + "Humidity"},
-		{"Illuminance", inQtV1Class + "Illuminance"},
-		{"IlluminanceUnit", inQtV1Enum + "IlluminanceUnit"},
-		{"Inductance", inQtV1Class + "Inductance"},
-		{"InductanceUnit", inQtV1Enum + "InductanceUnit"},
-		{"IonizingRadiationDose", inQtV1Class + "IonizingRadiationDose"},
-		{"IonizingRadiationDoseUnit", inQtV1Enum + "IonizingRadiationDoseUnit"},
-		{"Irradiance", inQtV1Class + "Irradiance"},
-		{"IrradianceUnit", inQtV1Enum + "IrradianceUnit"},
-		{"Latitude", inQtV1Class + "Latitude"},
-		{"Length", inQtV1Class + "Length"},
-		{"LengthUnit", inQtV1Enum + "LengthUnit"},
-		{"Longitude", inQtV1Class + "Longitude"},
-		{"Luminance", inQtV1Class + "Luminance"},
-		{"LuminanceUnit", inQtV1Enum + "LuminanceUnit"},
-		{"Luminosity", inQtV1Class + "Luminosity"},
-		{"LuminousFlux", inQtV1Class + "LuminousFlux"},
-		{"LuminousFluxUnit", inQtV1Enum + "LuminousFluxUnit"},
-		{"LuminousIntensity", inQtV1Class + "LuminousIntensity"},
-		{"LuminousIntensityUnit", inQtV1Enum + "LuminousIntensityUnit"},
-		{"MagneticFlux", inQtV1Class + "MagneticFlux"},
-		{"MagneticFluxUnit", inQtV1Enum + "MagneticFluxUnit"},
-		{"MagneticInduction", inQtV1Class + "MagneticInduction"},
-		{"MagneticInductionUnit", inQtV1Enum + "MagneticInductionUnit"},
-		{"Mass", inQtV1Class + "Mass"},
-		{"MassFlowRate", inQtV1Class + "MassFlowRate"},
-		{"MassFlowRateUnit", inQtV1Enum + "MassFlowRateUnit"},
-		{"MassUnit", inQtV1Enum + "MassUnit"},
-		{"Power", inQtV1Class + "Power"},
-		{"PowerUnit", inQtV1Enum + "PowerUnit"},
-		{"Pressure", inQtV1Class + "Pressure"},
-		{"PressureUnit", inQtV1Enum + "PressureUnit"},
-		{"QuantitativeType", inQtV1Class + "QuantitativeType"},
-		{"Radioactivity", inQtV1Class + "Radioactivity"},
-		{"RadioactivityUnit", inQtV1Enum + "RadioactivityUnit"},
-		{"RatioUnit", inQtV1Class + "RatioUnit"},
-		{"ReactiveEnergy", inQtV1Class + "ReactiveEnergy"},
-		{"ReactiveEnergyUnit", inQtV1Enum + "ReactiveEnergyUnit"},
-		{"ReactivePower", inQtV1Class + "ReactivePower"},
-		{"ReactivePowerUnit", inQtV1Enum + "ReactivePowerUnit"},
-		{"RelativeDensity", inQtV1Class + "RelativeDensity"},
-		{"RelativeHumidity", inQtV1Class + "RelativeHumidity"},
-		{"Resistance", inQtV1Class + "Resistance"},
-		{"ResistanceUnit", inQtV1Enum + "ResistanceUnit"},
-		{"SoundPressure", inQtV1Class + "SoundPressure"},
-		{"SoundPressureUnit", inQtV1Enum + "SoundPressureUnit"},
-		{"SymbolicUnit", inQtV1Class + "SymbolicUnit"},
-		{"Temperature", inQtV1Class + "Temperature"},
-		{"TemperatureUnit", inQtV1Enum + "TemperatureUnit"},
-		{"Thrust", inQtV1Class + "Thrust"},
-		{"TimeSpan", inQtV1Class + "TimeSpan"},
-		{"TimeUnit", inQtV1Enum + "TimeUnit"},
-		{"Torque", inQtV1Class + "Torque"},
-		{"TorqueUnit", inQtV1Enum + "TorqueUnit"},
-		{"UnitPrefix", inQtV1Class + "UnitPrefix"},
-		{"Unitless", inQtV1Enum + "Unitless"},
-		{"Velocity", inQtV1Class + "Velocity"},
-		{"VelocityUnit", inQtV1Enum + "VelocityUnit"},
-		{"Voltage", inQtV1Class + "Voltage"},
-		{"VoltageUnit", inQtV1Enum + "VoltageUnit"},
-		{"Volume", inQtV1Class + "Volume"},
-		{"VolumeFlowRate", inQtV1Class + "VolumeFlowRate"},
-		{"VolumeFlowRateUnit", inQtV1Enum + "VolumeFlowRateUnit"},
-		{"VolumeUnit", inQtV1Enum + "VolumeUnit"},
-		{"acre", inQtV1Unit + "acre"},
-		{"ampere", inQtV1Unit + "ampere"},
-		{"ampereHour", inQtV1Unit + "ampereHour"},
-		{"astronomicalUnit", inQtV1Unit + "astronomicalUnit"},
-		{"atto", inQtV1Unitprefix + "atto"},
-		{"bar", inQtV1Unit + "bar"},
-		{"baseUnit", "dtmi:dtdl:extension:quantitativeTypes:v1:property:baseUnit"},
-		{"becquerel", inQtV1Unit + "becquerel"},
-		{"bel", inQtV1Unit + "bel"},
-		{"bit", inQtV1Unit + "bit"},
-		{"bitPerSecond", inQtV1Unit + "bitPerSecond"},
-		{"bottomUnit", "dtmi:dtdl:extension:quantitativeTypes:v1:property:bottomUnit"},
-		{"britishThermalUnit", inQtV1Unit + "britishThermalUnit"},
-		{"britishThermalUnitPerHour", inQtV1Unit + "britishThermalUnitPerHour"},
-		{"byte", inQtV1Unit + "byte"},
-		{"bytePerSecond", inQtV1Unit + "bytePerSecond"},
-		{"candela", inQtV1Unit + "candela"},
-		{"candelaPerSquareMetre", inQtV1Unit + "candelaPerSquareMetre"},
-		{"centi", inQtV1Unitprefix + "centi"},
-		{"centimetre", inQtV1Unit + "centimetre"},
-		{"centimetrePerSecond", inQtV1Unit + "centimetrePerSecond"},
-		{"centimetrePerSecondSquared", inQtV1Unit + "centimetrePerSecondSquared"},
-		{"coulomb", inQtV1Unit + "coulomb"},
-		{"cubicCentimetre", inQtV1Unit + "cubicCentimetre"},
-		{"cubicFoot", inQtV1Unit + "cubicFoot"},
-		{"cubicFootPerMinute", inQtV1Unit + "cubicFootPerMinute"},
-		{"cubicInch", inQtV1Unit + "cubicInch"},
-		{"cubicMetre", inQtV1Unit + "cubicMetre"},
-		{"cubicMetrePerHour", inQtV1Unit + "cubicMetrePerHour"},
-		{"cubicMetrePerMinute", inQtV1Unit + "cubicMetrePerMinute"},
-		{"cubicMetrePerSecond", inQtV1Unit + "cubicMetrePerSecond"},
-		{"day", inQtV1Unit + "day"},
-		{"deca", inQtV1Unitprefix + "deca"},
-		{"decapascal", inQtV1Unit + "decapascal"},
-		{"deci", inQtV1Unitprefix + "deci"},
-		{"decibel", inQtV1Unit + "decibel"},
-		{"degreeCelsius", inQtV1Unit + "degreeCelsius"},
-		{"degreeFahrenheit", inQtV1Unit + "degreeFahrenheit"},
-		{"degreeOfArc", inQtV1Unit + "degreeOfArc"},
-		{"degreePerSecond", inQtV1Unit + "degreePerSecond"},
-		{"electronvolt", inQtV1Unit + "electronvolt"},
-		{"exa", inQtV1Unitprefix + "exa"},
-		{"exbi", inQtV1Unitprefix + "exbi"},
-		{"exbibit", inQtV1Unit + "exbibit"},
-		{"exbibitPerSecond", inQtV1Unit + "exbibitPerSecond"},
-		{"exbibyte", inQtV1Unit + "exbibyte"},
-		{"exbibytePerSecond", inQtV1Unit + "exbibytePerSecond"},
-		{"farad", inQtV1Unit + "farad"},
-		{"femto", inQtV1Unitprefix + "femto"},
-		{"fluidOunce", inQtV1Unit + "fluidOunce"},
-		{"foot", inQtV1Unit + "foot"},
-		{"footcandle", inQtV1Unit + "footcandle"},
-		{"gForce", inQtV1Unit + "gForce"},
-		{"gallon", inQtV1Unit + "gallon"},
-		{"gallonPerHour", inQtV1Unit + "gallonPerHour"},
-		{"gallonPerMinute", inQtV1Unit + "gallonPerMinute"},
-		{"gauss", inQtV1Unit + "gauss"},
-		{"gibi", inQtV1Unitprefix + "gibi"},
-		{"gibibit", inQtV1Unit + "gibibit"},
-		{"gibibitPerSecond", inQtV1Unit + "gibibitPerSecond"},
-		{"gibibyte", inQtV1Unit + "gibibyte"},
-		{"gibibytePerSecond", inQtV1Unit + "gibibytePerSecond"},
-		{"giga", inQtV1Unitprefix + "giga"},
-		{"gigabecquerel", inQtV1Unit + "gigabecquerel"},
-		{"gigahertz", inQtV1Unit + "gigahertz"},
-		{"gigajoule", inQtV1Unit + "gigajoule"},
-		{"gigajoulePerHour", inQtV1Unit + "gigajoulePerHour"},
-		{"gigavoltAmpere", inQtV1Unit + "gigavoltAmpere"},
-		{"gigavoltAmpereHour", inQtV1Unit + "gigavoltAmpereHour"},
-		{"gigavoltAmpereReactive", inQtV1Unit + "gigavoltAmpereReactive"},
-		{"gigavoltAmpereReactiveHour", inQtV1Unit + "gigavoltAmpereReactiveHour"},
-		{"gigawatt", inQtV1Unit + "gigawatt"},
-		{"gigawattHour", inQtV1Unit + "gigawattHour"},
-		{"gram", inQtV1Unit + "gram"},
-		{"gramPerCubicMetre", inQtV1Unit + "gramPerCubicMetre"},
-		{"gramPerHour", inQtV1Unit + "gramPerHour"},
-		{"gramPerSecond", inQtV1Unit + "gramPerSecond"},
-		{"gray", inQtV1Unit + "gray"},
-		{"hectare", inQtV1Unit + "hectare"},
-		{"hecto", inQtV1Unitprefix + "hecto"},
-		{"hectopascal", inQtV1Unit + "hectopascal"},
-		{"henry", inQtV1Unit + "henry"},
-		{"hertz", inQtV1Unit + "hertz"},
-		{"horsepower", inQtV1Unit + "horsepower"},
-		{"hour", inQtV1Unit + "hour"},
-		{"inch", inQtV1Unit + "inch"},
-		{"inchesOfMercury", inQtV1Unit + "inchesOfMercury"},
-		{"inchesOfWater", inQtV1Unit + "inchesOfWater"},
-		{"joule", inQtV1Unit + "joule"},
-		{"joulePerHour", inQtV1Unit + "joulePerHour"},
-		{"joulePerSecond", inQtV1Unit + "joulePerSecond"},
-		{"kelvin", inQtV1Unit + "kelvin"},
-		{"kibi", inQtV1Unitprefix + "kibi"},
-		{"kibibit", inQtV1Unit + "kibibit"},
-		{"kibibitPerSecond", inQtV1Unit + "kibibitPerSecond"},
-		{"kibibyte", inQtV1Unit + "kibibyte"},
-		{"kibibytePerSecond", inQtV1Unit + "kibibytePerSecond"},
-		{"kilo", inQtV1Unitprefix + "kilo"},
-		{"kiloBritishThermalUnit", inQtV1Unit + "kiloBritishThermalUnit"},
-		{"kiloBritishThermalUnitPerHour", inQtV1Unit + "kiloBritishThermalUnitPerHour"},
-		{"kiloampere", inQtV1Unit + "kiloampere"},
-		{"kilobecquerel", inQtV1Unit + "kilobecquerel"},
-		{"kilogram", inQtV1Unit + "kilogram"},
-		{"kilogramPerCubicMetre", inQtV1Unit + "kilogramPerCubicMetre"},
-		{"kilogramPerHour", inQtV1Unit + "kilogramPerHour"},
-		{"kilogramPerSecond", inQtV1Unit + "kilogramPerSecond"},
-		{"kilohertz", inQtV1Unit + "kilohertz"},
-		{"kilojoule", inQtV1Unit + "kilojoule"},
-		{"kilojoulePerHour", inQtV1Unit + "kilojoulePerHour"},
-		{"kilojoulePerSecond", inQtV1Unit + "kilojoulePerSecond"},
-		{"kilometre", inQtV1Unit + "kilometre"},
-		{"kilometrePerHour", inQtV1Unit + "kilometrePerHour"},
-		{"kilometrePerSecond", inQtV1Unit + "kilometrePerSecond"},
-		{"kiloohm", inQtV1Unit + "kiloohm"},
-		{"kilopascal", inQtV1Unit + "kilopascal"},
-		{"kilovolt", inQtV1Unit + "kilovolt"},
-		{"kilovoltAmpere", inQtV1Unit + "kilovoltAmpere"},
-		{"kilovoltAmpereHour", inQtV1Unit + "kilovoltAmpereHour"},
-		{"kilovoltAmpereReactive", inQtV1Unit + "kilovoltAmpereReactive"},
-		{"kilovoltAmpereReactiveHour", inQtV1Unit + "kilovoltAmpereReactiveHour"},
-		{"kilowatt", inQtV1Unit + "kilowatt"},
-		{"kilowattHour", inQtV1Unit + "kilowattHour"},
-		{"kilowattHourPerYear", inQtV1Unit + "kilowattHourPerYear"},
-		{"knot", inQtV1Unit + "knot"},
-		{"litre", inQtV1Unit + "litre"},
-		{"litrePerHour", inQtV1Unit + "litrePerHour"},
-		{"litrePerMinute", inQtV1Unit + "litrePerMinute"},
-		{"litrePerSecond", inQtV1Unit + "litrePerSecond"},
-		{"lumen", inQtV1Unit + "lumen"},
-		{"lux", inQtV1Unit + "lux"},
-		{"massPound", inQtV1Unit + "massPound"},
-		{"massPoundPerHour", inQtV1Unit + "massPoundPerHour"},
-		{"maxwell", inQtV1Unit + "maxwell"},
-		{"mebi", inQtV1Unitprefix + "mebi"},
-		{"mebibit", inQtV1Unit + "mebibit"},
-		{"mebibitPerSecond", inQtV1Unit + "mebibitPerSecond"},
-		{"mebibyte", inQtV1Unit + "mebibyte"},
-		{"mebibytePerSecond", inQtV1Unit + "mebibytePerSecond"},
-		{"mega", inQtV1Unitprefix + "mega"},
-		{"megabecquerel", inQtV1Unit + "megabecquerel"},
-		{"megaelectronvolt", inQtV1Unit + "megaelectronvolt"},
-		{"megahertz", inQtV1Unit + "megahertz"},
-		{"megajoule", inQtV1Unit + "megajoule"},
-		{"megajoulePerHour", inQtV1Unit + "megajoulePerHour"},
-		{"megaohm", inQtV1Unit + "megaohm"},
-		{"megavolt", inQtV1Unit + "megavolt"},
-		{"megavoltAmpere", inQtV1Unit + "megavoltAmpere"},
-		{"megavoltAmpereHour", inQtV1Unit + "megavoltAmpereHour"},
-		{"megavoltAmpereReactive", inQtV1Unit + "megavoltAmpereReactive"},
-		{"megavoltAmpereReactiveHour", inQtV1Unit + "megavoltAmpereReactiveHour"},
-		{"megawatt", inQtV1Unit + "megawatt"},
-		{"megawattHour", inQtV1Unit + "megawattHour"},
-		{"metre", inQtV1Unit + "metre"},
-		{"metrePerHour", inQtV1Unit + "metrePerHour"},
-		{"metrePerSecond", inQtV1Unit + "metrePerSecond"},
-		{"metrePerSecondSquared", inQtV1Unit + "metrePerSecondSquared"},
-		{"micro", inQtV1Unitprefix + "micro"},
-		{"microampere", inQtV1Unit + "microampere"},
-		{"microfarad", inQtV1Unit + "microfarad"},
-		{"microgram", inQtV1Unit + "microgram"},
-		{"microgramPerCubicMetre", inQtV1Unit + "microgramPerCubicMetre"},
-		{"microgray", inQtV1Unit + "microgray"},
-		{"microhenry", inQtV1Unit + "microhenry"},
-		{"micrometre", inQtV1Unit + "micrometre"},
-		{"microsecond", inQtV1Unit + "microsecond"},
-		{"microsievert", inQtV1Unit + "microsievert"},
-		{"microvolt", inQtV1Unit + "microvolt"},
-		{"microwatt", inQtV1Unit + "microwatt"},
-		{"mile", inQtV1Unit + "mile"},
-		{"milePerHour", inQtV1Unit + "milePerHour"},
-		{"milePerSecond", inQtV1Unit + "milePerSecond"},
-		{"milli", inQtV1Unitprefix + "milli"},
-		{"milliampere", inQtV1Unit + "milliampere"},
-		{"milliampereHour", inQtV1Unit + "milliampereHour"},
-		{"millibar", inQtV1Unit + "millibar"},
-		{"millifarad", inQtV1Unit + "millifarad"},
-		{"milligram", inQtV1Unit + "milligram"},
-		{"milligramPerCubicMetre", inQtV1Unit + "milligramPerCubicMetre"},
-		{"milligray", inQtV1Unit + "milligray"},
-		{"millihenry", inQtV1Unit + "millihenry"},
-		{"millihertz", inQtV1Unit + "millihertz"},
-		{"millilitre", inQtV1Unit + "millilitre"},
-		{"millilitrePerHour", inQtV1Unit + "millilitrePerHour"},
-		{"millilitrePerMinute", inQtV1Unit + "millilitrePerMinute"},
-		{"millilitrePerSecond", inQtV1Unit + "millilitrePerSecond"},
-		{"millimetre", inQtV1Unit + "millimetre"},
-		{"millimetresOfMercury", inQtV1Unit + "millimetresOfMercury"},
-		{"milliohm", inQtV1Unit + "milliohm"},
-		{"millisecond", inQtV1Unit + "millisecond"},
-		{"millisievert", inQtV1Unit + "millisievert"},
-		{"millivolt", inQtV1Unit + "millivolt"},
-		{"millivoltAmpere", inQtV1Unit + "millivoltAmpere"},
-		{"millivoltAmpereReactive", inQtV1Unit + "millivoltAmpereReactive"},
-		{"milliwatt", inQtV1Unit + "milliwatt"},
-		{"milliwattHour", inQtV1Unit + "milliwattHour"},
-		{"minute", inQtV1Unit + "minute"},
-		{"minuteOfArc", inQtV1Unit + "minuteOfArc"},
-		{"nano", inQtV1Unitprefix + "nano"},
-		{"nanofarad", inQtV1Unit + "nanofarad"},
-		{"nanometre", inQtV1Unit + "nanometre"},
-		{"nanosecond", inQtV1Unit + "nanosecond"},
-		{"nauticalMile", inQtV1Unit + "nauticalMile"},
-		{"newton", inQtV1Unit + "newton"},
-		{"newtonMetre", inQtV1Unit + "newtonMetre"},
-		{"ohm", inQtV1Unit + "ohm"},
-		{"ounce", inQtV1Unit + "ounce"},
-		{"partsPerBillion", inQtV1Unit + "partsPerBillion"},
-		{"partsPerMillion", inQtV1Unit + "partsPerMillion"},
-		{"partsPerQuadrillion", inQtV1Unit + "partsPerQuadrillion"},
-		{"partsPerTrillion", inQtV1Unit + "partsPerTrillion"},
-		{"pascal", inQtV1Unit + "pascal"},
-		{"pebi", inQtV1Unitprefix + "pebi"},
-		{"percent", inQtV1Unit + "percent"},
-		{"peta", inQtV1Unitprefix + "peta"},
-		{"pico", inQtV1Unitprefix + "pico"},
-		{"picofarad", inQtV1Unit + "picofarad"},
-		{"pound", inQtV1Unit + "pound"},
-		{"poundPerSquareInch", inQtV1Unit + "poundPerSquareInch"},
-		{"prefix", "dtmi:dtdl:extension:quantitativeTypes:v1:property:prefix"},
-		{"radian", inQtV1Unit + "radian"},
-		{"radianPerSecond", inQtV1Unit + "radianPerSecond"},
-		{"radianPerSecondSquared", inQtV1Unit + "radianPerSecondSquared"},
-		{"revolutionPerMinute", inQtV1Unit + "revolutionPerMinute"},
-		{"revolutionPerSecond", inQtV1Unit + "revolutionPerSecond"},
-		{"second", inQtV1Unit + "second"},
-		{"secondOfArc", inQtV1Unit + "secondOfArc"},
-		{"sievert", inQtV1Unit + "sievert"},
-		{"slug", inQtV1Unit + "slug"},
-		{"squareCentimetre", inQtV1Unit + "squareCentimetre"},
-		{"squareFoot", inQtV1Unit + "squareFoot"},
-		{"squareInch", inQtV1Unit + "squareInch"},
-		{"squareKilometre", inQtV1Unit + "squareKilometre"},
-		{"squareMetre", inQtV1Unit + "squareMetre"},
-		{"squareMillimetre", inQtV1Unit + "squareMillimetre"},
-		{"tebi", inQtV1Unitprefix + "tebi"},
-		{"tebibit", inQtV1Unit + "tebibit"},
-		{"tebibitPerSecond", inQtV1Unit + "tebibitPerSecond"},
-		{"tebibyte", inQtV1Unit + "tebibyte"},
-		{"tebibytePerSecond", inQtV1Unit + "tebibytePerSecond"},
-		{"tera", inQtV1Unitprefix + "tera"},
-		{"terawattHour", inQtV1Unit + "terawattHour"},
-		{"tesla", inQtV1Unit + "tesla"},
-		{"ton", inQtV1Unit + "ton"},
-		{"tonOfRefrigeration", inQtV1Unit + "tonOfRefrigeration"},
-		{"tonne", inQtV1Unit + "tonne"},
-		{"topUnit", "dtmi:dtdl:extension:quantitativeTypes:v1:property:topUnit"},
-		{"turn", inQtV1Unit + "turn"},
-		{"unit", "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit"},
-		{"unity", inQtV1Unit + "unity"},
-		{"volt", inQtV1Unit + "volt"},
-		{"voltAmpere", inQtV1Unit + "voltAmpere"},
-		{"voltAmpereHour", inQtV1Unit + "voltAmpereHour"},
-		{"voltAmpereReactive", inQtV1Unit + "voltAmpereReactive"},
-		{"voltAmpereReactiveHour", inQtV1Unit + "voltAmpereReactiveHour"},
-		{"watt", inQtV1Unit + "watt"},
-		{"wattHour", inQtV1Unit + "wattHour"},
-		{"wattPerSquareMetre", inQtV1Unit + "wattPerSquareMetre"},
-		{"weber", inQtV1Unit + "weber"},
-		{"year", inQtV1Unit + "year"},
-		{"yobi", inQtV1Unitprefix + "yobi"},
-		{"yobibit", inQtV1Unit + "yobibit"},
-		{"yobibitPerSecond", inQtV1Unit + "yobibitPerSecond"},
-		{"yobibyte", inQtV1Unit + "yobibyte"},
-		{"yobibytePerSecond", inQtV1Unit + "yobibytePerSecond"},
-		{"yocto", inQtV1Unitprefix + "yocto"},
-		{"yotta", inQtV1Unitprefix + "yotta"},
-		{"zebi", inQtV1Unitprefix + "zebi"},
-		{"zebibit", inQtV1Unit + "zebibit"},
-		{"zebibitPerSecond", inQtV1Unit + "zebibitPerSecond"},
-		{"zebibyte", inQtV1Unit + "zebibyte"},
-		{"zebibytePerSecond", inQtV1Unit + "zebibytePerSecond"},
-		{"zepto", inQtV1Unitprefix + "zepto"},
-		{"zetta", inQtV1Unitprefix + "zetta"},
+	{id: "dtmi:dtdl:extension:quantitativeTypes;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:quantitativeTypes:v1:class:", "", text18},
+		{"dtmi:dtdl:extension:quantitativeTypes:v1:enum:", "", text19},
+		{"dtmi:dtdl:extension:quantitativeTypes:v1:property:", "", text20},
+		{"dtmi:dtdl:extension:quantitativeTypes:v1:unit:", "", text21},
+		{"dtmi:dtdl:extension:quantitativeTypes:v1:unitprefix:", "", text22},
+	}, others: []term{{"EnergyRateUnit", inQtV1Enum + "PowerUnit"}}},
+	{id: "dtmi:dtdl:extension:quantitativeTypes;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:quantitativeTypes:v2:class:", "", text18},
+		{"dtmi:dtdl:extension:quantitativeTypes:v2:enum:", "", text19},
+		{"dtmi:dtdl:extension:quantitativeTypes:v2:property:", "", text20},
+		{"dtmi:dtdl:extension:quantitativeTypes:v2:unit:", "", text21},
+		{"dtmi:dtdl:extension:quantitativeTypes:v2:unitprefix:", "", text22},
+	}, others: []term{{"EnergyRateUnit", inQtV2Enum + "PowerUnit"}}},
+	{id: "dtmi:dtdl:extension:quantitativeTypes;3", groups: []termGroup{
+		{"dtmi:dtdl:extension:quantitativeTypes:v3:class:", "", text23},
+		{"dtmi:dtdl:extension:quantitativeTypes:v3:enum:", "", text24},
+		{"dtmi:dtdl:extension:quantitativeTypes:v3:property:", "", text20},
+		{"dtmi:dtdl:extension:quantitativeTypes:v3:unit:", "", text25},
+		{"dtmi:dtdl:extension:quantitativeTypes:v3:unitprefix:", "", text22},
+	}, others: []term{{"EnergyRateUnit", inQtV3Enum + "PowerUnit"}}},
+	{id: "dtmi:dtdl:extension:requirement;1", groups: []termGroup{
+		{"dtmi:dtdl:extension:requirement:v1:", "", "Required"},
 	}},
-	{id: "dtmi:dtdl:extension:quantitativeTypes;2", terms: []term{
-		{"Acceleration", inQtV2Class + "Acceleration"},
-		{"AccelerationUnit", inQtV2Enum + "AccelerationUnit"},
-		{"Angle", inQtV2Class + "Angle"},
-		{"AngleUnit", inQtV2Enum + "AngleUnit"},
-		{"AngularAcceleration", inQtV2Class + "AngularAcceleration"},
-		{"AngularAccelerationUnit", inQtV2Enum + "AngularAccelerationUnit"},
-		{"AngularVelocity", inQtV2Class + "AngularVelocity"},
-		{"AngularVelocityUnit", inQtV2Enum + "AngularVelocityUnit"},
-		{"ApparentEnergy", inQtV2Class + "ApparentEnergy"},
-		{"ApparentEnergyUnit", inQtV2Enum + "ApparentEnergyUnit"},
-		{"ApparentPower", inQtV2Class + "ApparentPower"},
-		{"ApparentPowerUnit", inQtV2Enum + "ApparentPowerUnit"},
-		{"Area", inQtV2Class + "Area"},
-		{"AreaUnit", inQtV2Enum + "AreaUnit"},
-		{"BinaryPrefix", inQtV2Enum + "BinaryPrefix"},
-		{"BinaryUnit", inQtV2Class + "BinaryUnit"},
-		{"Capacitance", inQtV2Class + "Capacitance"},
-		{"CapacitanceUnit", inQtV2Enum + "CapacitanceUnit"},
-		{"ChargeUnit", inQtV2Enum + "ChargeUnit"},
-		{"Concentration", inQtV2Class + "Concentration"},
-		{"Current", inQtV2Class + "Current"},
-		{"CurrentUnit", inQtV2Enum + "CurrentUnit"},
-		{"DataRate", inQtV2Class + "DataRate"},
-		{"DataRateUnit", inQtV2Enum + "DataRateUnit"},
-		{"DataSize", inQtV2Class + "DataSize"},
-		{"DataSizeUnit", inQtV2Enum + "DataSizeUnit"},
-		{"DecimalPrefix", inQtV2Enum + "DecimalPrefix"},
-		{"DecimalUnit", inQtV2Class + "DecimalUnit"},
-		{"Density", inQtV2Class + "Density"},
-		{"DensityUnit", inQtV2Enum + "DensityUnit"},
-		{"Distance", inQtV2Class + "Distance"},
-		{"ElectricCharge", inQtV2Class + "ElectricCharge"},
-		{"Energy", inQtV2Class + "Energy"},
-		{"EnergyRate", inQtV2Class + "EnergyRate"},
-		{"EnergyRateUnit", inQtV2Enum + "PowerUnit"},
-		{"EnergyUnit", inQtV2Enum + "EnergyUnit"},
-		{"Force", inQtV2Class + "Force"},
-		{"ForceUnit", inQtV2Enum + "ForceUnit"},
-		{"Frequency", inQtV2Class + "Frequency"},
-		{"FrequencyUnit", inQtV2Enum + "FrequencyUnit"},
-		{"Humidity", inQtV2Class + "Humidity"},
-		{"Illuminance", inQtV2Class + "Illuminance"},
-		{"IlluminanceUnit", inQtV2Enum + "IlluminanceUnit"},
-		{"Inductance", inQtV2Class + "Inductance"},
-		{"InductanceUnit", inQtV2Enum + "InductanceUnit"},
-		{"IonizingRadiationDose", inQtV2Class + "IonizingRadiationDose"},
-		{"IonizingRadiationDoseUnit", inQtV2Enum + "IonizingRadiationDoseUnit"},
-		{"Irradiance", inQtV2Class + "Irradiance"},
-		{"IrradianceUnit", inQtV2Enum + "IrradianceUnit"},
-		{"Latitude", inQtV2Class + "Latitude"},
-		{"Length", inQtV2Class + "Length"},
-		{"LengthUnit", inQtV2Enum + "LengthUnit"},
-		{"Longitude", inQtV2Class + "Longitude"},
-		{"Luminance", inQtV2Class + "Luminance"},
-		{"LuminanceUnit", inQtV2Enum + "LuminanceUnit"},
-		{"Luminosity", inQtV2Class + "Luminosity"},
-		{"LuminousFlux", inQtV2Class + "LuminousFlux"},
-		{"LuminousFluxUnit", inQtV2Enum + "LuminousFluxUnit"},
-		{"LuminousIntensity", inQtV2Class + "LuminousIntensity"},
-		{"LuminousIntensityUnit", inQtV2Enum + "LuminousIntensityUnit"},
-		{"MagneticFlux", inQtV2Class + "MagneticFlux"},
-		{"MagneticFluxUnit", inQtV2Enum + "MagneticFluxUnit"},
-		{"MagneticInduction", inQtV2Class + "MagneticInduction"},
-		{"MagneticInductionUnit", inQtV2Enum + "MagneticInductionUnit"},
-		{"Mass", inQtV2Class + "Mass"},
-		{"MassFlowRate", inQtV2Class + "MassFlowRate"},
-		{"MassFlowRateUnit", inQtV2Enum + "MassFlowRateUnit"},
-		{"MassUnit", inQtV2Enum + "MassUnit"},
-		{"Power", inQtV2Class + "Power"},
-		{"PowerUnit", inQtV2Enum + "PowerUnit"},
-		{"Pressure", inQtV2Class + "Pressure"},
-		{"PressureUnit", inQtV2Enum + "PressureUnit"},
-		{"QuantitativeType", inQtV2Class + "QuantitativeType"},
-		{"Radioactivity", inQtV2Class + "Radioactivity"},
-		{"RadioactivityUnit", inQtV2Enum + "RadioactivityUnit"},
-		{"RatioUnit", inQtV2Class + "RatioUnit"},
-		{"ReactiveEnergy", inQtV2Class + "ReactiveEnergy"},
-		{"ReactiveEnergyUnit", inQtV2Enum + "ReactiveEnergyUnit"},
-		{"ReactivePower", inQtV2Class + "ReactivePower"},
-		{"ReactivePowerUnit", inQtV2Enum + "ReactivePowerUnit"},
-		{"RelativeDensity", inQtV2Class + "RelativeDensity"},
-		{"RelativeHumidity", inQtV2Class + "RelativeHumidity"},
-		{"Resistance", inQtV2Class + "Resistance"},
-		{"ResistanceUnit", inQtV2Enum + "ResistanceUnit"},
-		{"SoundPressure", inQtV2Class + "SoundPressure"},
-		{"SoundPressureUnit", inQtV2Enum + "SoundPressureUnit"},
-		{"SymbolicUnit", inQtV2Class + "SymbolicUnit"},
-		{"Temperature", inQtV2Class + "Temperature"},
-		{"TemperatureUnit", inQtV2Enum + "TemperatureUnit"},
-		{"Thrust", inQtV2Class + "Thrust"},
-		{"TimeSpan", inQtV2Class + "TimeSpan"},
-		{"TimeUnit", inQtV2Enum + "TimeUnit"},
-		{"Torque", inQtV2Class + "Torque"},
-		{"TorqueUnit", inQtV2Enum + "TorqueUnit"},
-		{"UnitPrefix", inQtV2Class + "UnitPrefix"},
-		{"Unitless", inQtV2Enum + "Unitless"},
-		{"Velocity", inQtV2Class + "Velocity"},
-		{"VelocityUnit", inQtV2Enum + "VelocityUnit"},
-		{"Voltage", inQtV2Class + "Voltage"},
-		{"VoltageUnit", inQtV2Enum + "VoltageUnit"},
-		{"Volume", inQtV2Class + "Volume"},
-		{"VolumeFlowRate", inQtV2Class + "VolumeFlowRate"},
-		{"VolumeFlowRateUnit", inQtV2Enum + "VolumeFlowRateUnit"},
-		{"VolumeUnit", inQtV2Enum + "VolumeUnit"},
-		{"acre", inQtV2Unit + "acre"},
-		{"ampere", inQtV2Unit + "ampere"},
-		{"ampereHour", inQtV2Unit + "ampereHour"},
-		{"astronomicalUnit", inQtV2Unit + "astronomicalUnit"},
-		{"atto", inQtV2Unitprefix + "atto"},
-		{"bar", inQtV2Unit + "bar"},
-		{"baseUnit", "dtmi:dtdl:extension:quantitativeTypes:v2:property:baseUnit"},
-		{"becquerel", inQtV2Unit + "becquerel"},
-		{"bel", inQtV2Unit + "bel"},
-		{"bit", inQtV2Unit + "bit"},
-		{"bitPerSecond", inQtV2Unit + "bitPerSecond"},
-		{"bottomUnit", "dtmi:dtdl:extension:quantitativeTypes:v2:property:bottomUnit"},
-		{"britishThermalUnit", inQtV2Unit + "britishThermalUnit"},
-		{"britishThermalUnitPerHour", inQtV2Unit + "britishThermalUnitPerHour"},
-		{"byte", inQtV2Unit + "byte"},
-		{"bytePerSecond", inQtV2Unit + "bytePerSecond"},
-		{"candela", inQtV2Unit + "candela"},
-		{"candelaPerSquareMetre", inQtV2Unit + "candelaPerSquareMetre"},
-		{"centi", inQtV2Unitprefix + "centi"},
-		{"centimetre", inQtV2Unit + "centimetre"},
-		{"centimetrePerSecond", inQtV2Unit + "centimetrePerSecond"},
-		{"centimetrePerSecondSquared", inQtV2Unit + "centimetrePerSecondSquared"},
-		{"coulomb", inQtV2Unit + "coulomb"},
-		{"cubicCentimetre", inQtV2Unit + "cubicCentimetre"},
-		{"cubicFoot", inQtV2Unit + "cubicFoot"},
-		{"cubicFootPerMinute", inQtV2Unit + "cubicFootPerMinute"},
-		{"cubicInch", inQtV2Unit + "cubicInch"},
-		{"cubicMetre", inQtV2Unit + "cubicMetre"},
-		{"cubicMetrePerHour", inQtV2Unit + "cubicMetrePerHour"},
-		{"cubicMetrePerMinute", inQtV2Unit + "cubicMetrePerMinute"},
-		{"cubicMetrePerSecond", inQtV2Unit + "cubicMetrePerSecond"},
-		{"day", inQtV2Unit + "day"},
-		{"deca", inQtV2Unitprefix + "deca"},
-		{"decapascal", inQtV2Unit + "decapascal"},
-		{"deci", inQtV2Unitprefix + "deci"},
-		{"decibel", inQtV2Unit + "decibel"},
-		{"degreeCelsius", inQtV2Unit + "degreeCelsius"},
-		{"degreeFahrenheit", inQtV2Unit + "degreeFahrenheit"},
-		{"degreeOfArc", inQtV2Unit + "degreeOfArc"},
-		{"degreePerSecond", inQtV2Unit + "degreePerSecond"},
-		{"electronvolt", inQtV2Unit + "electronvolt"},
-		{"exa", inQtV2Unitprefix + "exa"},
-		{"exbi", inQtV2Unitprefix + "exbi"},
-		{"exbibit", inQtV2Unit + "exbibit"},
-		{"exbibitPerSecond", inQtV2Unit + "exbibitPerSecond"},
-		{"exbibyte", inQtV2Unit + "exbibyte"},
-		{"exbibytePerSecond", inQtV2Unit + "exbibytePerSecond"},
-		{"farad", inQtV2Unit + "farad"},
-		{"femto", inQtV2Unitprefix + "femto"},
-		{"fluidOunce", inQtV2Unit + "fluidOunce"},
-		{"foot", inQtV2Unit + "foot"},
-		{"footcandle", inQtV2Unit + "footcandle"},
-		{"gForce", inQtV2Unit + "gForce"},
-		{"gallon", inQtV2Unit + "gallon"},
-		{"gallonPerHour", inQtV2Unit + "gallonPerHour"},
-		{"gallonPerMinute", inQtV2Unit + "gallonPerMinute"},
-		{"gauss", inQtV2Unit + "gauss"},
-		{"gibi", inQtV2Unitprefix + "gibi"},
-		{"gibibit", inQtV2Unit + "gibibit"},
-		{"gibibitPerSecond", inQtV2Unit + "gibibitPerSecond"},
-		{"gibibyte", inQtV2Unit + "gibibyte"},
-		{"gibibytePerSecond", inQtV2Unit + "gibibytePerSecond"},
-		{"giga", inQtV2Unitprefix + "giga"},
-		{"gigabecquerel", inQtV2Unit + "gigabecquerel"},
-		{"gigahertz", inQtV2Unit + "gigahertz"},
-		{"gigajoule", inQtV2Unit + "gigajoule"},
-		{"gigajoulePerHour", inQtV2Unit + "gigajoulePerHour"},
-		{"gigavoltAmpere", inQtV2Unit + "gigavoltAmpere"},
-		{"gigavoltAmpereHour", inQtV2Unit + "gigavoltAmpereHour"},
-		{"gigavoltAmpereReactive", inQtV2Unit + "gigavoltAmpereReactive"},
-		{"gigavoltAmpereReactiveHour", inQtV2Unit + "gigavoltAmpereReactiveHour"},
-		{"gigawatt", inQtV2Unit + "gigawatt"},
-		{"gigawattHour", inQtV2Unit + "gigawattHour"},
-		{"gram", inQtV2Unit + "gram"},
-		{"gramPerCubicMetre", inQtV2Unit + "gramPerCubicMetre"},
-		{"gramPerHour", inQtV2Unit + "gramPerHour"},
-		{"gramPerSecond", inQtV2Unit + "gramPerSecond"},
-		{"gray", inQtV2Unit + "gray"},
-		{"hectare", inQtV2Unit + "hectare"},
-		{"hecto", inQtV2Unitprefix + "hecto"},
-		{"hectopascal", inQtV2Unit + "hectopascal"},
-		{"henry", inQtV2Unit + "henry"},
-		{"hertz", inQtV2Unit + "hertz"},
-		{"horsepower", inQtV2Unit + "horsepower"},
-		{"hour", inQtV2Unit + "hour"},
-		{"inch", inQtV2Unit + "inch"},
-		{"inchesOfMercury", inQtV2Unit + "inchesOfMercury"},
-		{"inchesOfWater", inQtV2Unit + "inchesOfWater"},
-		{"joule", inQtV2Unit + "joule"},
-		{"joulePerHour", inQtV2Unit + "joulePerHour"},
-		{"joulePerSecond", inQtV2Unit + "joulePerSecond"},
-		{"kelvin", inQtV2Unit + "kelvin"},
-		{"kibi", inQtV2Unitprefix + "kibi"},
-		{"kibibit", inQtV2Unit + "kibibit"},
-		{"kibibitPerSecond", inQtV2Unit + "kibibitPerSecond"},
-		{"kibibyte", inQtV2Unit + "kibibyte"},
-		{"kibibytePerSecond", inQtV2Unit + "kibibytePerSecond"},
-		{"kilo", inQtV2Unitprefix + "kilo"},
-		{"kiloBritishThermalUnit", inQtV2Unit + "kiloBritishThermalUnit"},
-		{"kiloBritishThermalUnitPerHour", inQtV2Unit + "kiloBritishThermalUnitPerHour"},
-		{"kiloampere", inQtV2Unit + "kiloampere"},
-		{"kilobecquerel", inQtV2Unit + "kilobecquerel"},
-		{"kilogram", inQtV2Unit + "kilogram"},
-		{"kilogramPerCubicMetre", inQtV2Unit + "kilogramPerCubicMetre"},
-		{"kilogramPerHour", inQtV2Unit + "kilogramPerHour"},
-		{"kilogramPerSecond", inQtV2Unit + "kilogramPerSecond"},
-		{"kilohertz", inQtV2Unit + "kilohertz"},
-		{"kilojoule", inQtV2Unit + "kilojoule"},
-		{"kilojoulePerHour", inQtV2Unit + "kilojoulePerHour"},
-		{"kilojoulePerSecond", inQtV2Unit + "kilojoulePerSecond"},
-		{"kilometre", inQtV2Unit + "kilometre"},
-		{"kilometrePerHour", inQtV2Unit + "kilometrePerHour"},
-		{"kilometrePerSecond", inQtV2Unit + "kilometrePerSecond"},
-		{"kiloohm", inQtV2Unit + "kiloohm"},
-		{"kilopascal", inQtV2Unit + "kilopascal"},
-		{"kilovolt", inQtV2Unit + "kilovolt"},
-		{"kilovoltAmpere", inQtV2Unit + "kilovoltAmpere"},
-		{"kilovoltAmpereHour", inQtV2Unit + "kilovoltAmpereHour"},
-		{"kilovoltAmpereReactive", inQtV2Unit + "kilovoltAmpereReactive"},
-		{"kilovoltAmpereReactiveHour", inQtV2Unit + "kilovoltAmpereReactiveHour"},
-		{"kilowatt", inQtV2Unit + "kilowatt"},
-		{"kilowattHour", inQtV2Unit + "kilowattHour"},
-		{"kilowattHourPerYear", inQtV2Unit + "kilowattHourPerYear"},
-		{"knot", inQtV2Unit + "knot"},
-		{"litre", inQtV2Unit + "litre"},
-		{"litrePerHour", inQtV2Unit + "litrePerHour"},
-		{"litrePerMinute", inQtV2Unit + "litrePerMinute"},
-		{"litrePerSecond", inQtV2Unit + "litrePerSecond"},
-		{"lumen", inQtV2Unit + "lumen"},
-		{"lux", inQtV2Unit + "lux"},
-		{"massPound", inQtV2Unit + "massPound"},
-		{"massPoundPerHour", inQtV2Unit + "massPoundPerHour"},
-		{"maxwell", inQtV2Unit + "maxwell"},
-		{"mebi", inQtV2Unitprefix + "mebi"},
-		{"mebibit", inQtV2Unit + "mebibit"},
-		{"mebibitPerSecond", inQtV2Unit + "mebibitPerSecond"},
-		{"mebibyte", inQtV2Unit + "mebibyte"},
-		{"mebibytePerSecond", inQtV2Unit + "mebibytePerSecond"},
-		{"mega", inQtV2Unitprefix + "mega"},
-		{"megabecquerel", inQtV2Unit + "megabecquerel"},
-		{"megaelectronvolt", inQtV2Unit + "megaelectronvolt"},
-		{"megahertz", inQtV2Unit + "megahertz"},
-		{"megajoule", inQtV2Unit + "megajoule"},
-		{"megajoulePerHour", inQtV2Unit + "megajoulePerHour"},
-		{"megaohm", inQtV2Unit + "megaohm"},
-		{"megavolt", inQtV2Unit + "megavolt"},
-		{"megavoltAmpere", inQtV2Unit + "megavoltAmpere"},
-		{"megavoltAmpereHour", inQtV2Unit + "megavoltAmpereHour"},
-		{"megavoltAmpereReactive", inQtV2Unit + "megavoltAmpereReactive"},
-		{"megavoltAmpereReactiveHour", inQtV2Unit + "megavoltAmpereReactiveHour"},
-		{"megawatt", inQtV2Unit + "megawatt"},
-		{"megawattHour", inQtV2Unit + "megawattHour"},
-		{"metre", inQtV2Unit + "metre"},
-		{"metrePerHour", inQtV2Unit + "metrePerHour"},
-		{"metrePerSecond", inQtV2Unit + "metrePerSecond"},
-		{"metrePerSecondSquared", inQtV2Unit + "metrePerSecondSquared"},
-		{"micro", inQtV2Unitprefix + "micro"},
-		{"microampere", inQtV2Unit + "microampere"},
-		{"microfarad", inQtV2Unit + "microfarad"},
-		{"microgram", inQtV2Unit + "microgram"},
-		{"microgramPerCubicMetre", inQtV2Unit + "microgramPerCubicMetre"},
-		{"microgray", inQtV2Unit + "microgray"},
-		{"microhenry", inQtV2Unit + "microhenry"},
-		{"micrometre", inQtV2Unit + "micrometre"},
-		{"microsecond", inQtV2Unit + "microsecond"},
-		{"microsievert", inQtV2Unit + "microsievert"},
-		{"microvolt", inQtV2Unit + "microvolt"},
-		{"microwatt", inQtV2Unit + "microwatt"},
-		{"mile", inQtV2Unit + "mile"},
-		{"milePerHour", inQtV2Unit + "milePerHour"},
-		{"milePerSecond", inQtV2Unit + "milePerSecond"},
-		{"milli", inQtV2Unitprefix + "milli"},
-		{"milliampere", inQtV2Unit + "milliampere"},
-		{"milliampereHour", inQtV2Unit + "milliampereHour"},
-		{"millibar", inQtV2Unit + "millibar"},
-		{"millifarad", inQtV2Unit + "millifarad"},
-		{"milligram", inQtV2Unit + "milligram"},
-		{"milligramPerCubicMetre", inQtV2Unit + "milligramPerCubicMetre"},
-		{"milligray", inQtV2Unit + "milligray"},
-		{"millihenry", inQtV2Unit + "millihenry"},
-		{"millihertz", inQtV2Unit + "millihertz"},
-		{"millilitre", inQtV2Unit + "millilitre"},
-		{"millilitrePerHour", inQtV2Unit + "millilitrePerHour"},
-		{"millilitrePerMinute", inQtV2Unit + "millilitrePerMinute"},
-		{"millilitrePerSecond", inQtV2Unit + "millilitrePerSecond"},
-		{"millimetre", inQtV2Unit + "millimetre"},
-		{"millimetresOfMercury", inQtV2Unit + "millimetresOfMercury"},
-		{"milliohm", inQtV2Unit + "milliohm"},
-		{"millisecond", inQtV2Unit + "millisecond"},
-		{"millisievert", inQtV2Unit + "millisievert"},
-		{"millivolt", inQtV2Unit + "millivolt"},
-		{"millivoltAmpere", inQtV2Unit + "millivoltAmpere"},
-		{"millivoltAmpereReactive", inQtV2Unit + "millivoltAmpereReactive"},
-		{"milliwatt", inQtV2Unit + "milliwatt"},
-		{"milliwattHour", inQtV2Unit + "milliwattHour"},
-		{"minute", inQtV2Unit + "minute"},
-		{"minuteOfArc", inQtV2Unit + "minuteOfArc"},
-		{"nano", inQtV2Unitprefix + "nano"},
-		{"nanofarad", inQtV2Unit + "nanofarad"},
-		{"nanometre", inQtV2Unit + "nanometre"},
-		{"nanosecond", inQtV2Unit + "nanosecond"},
-		{"nauticalMile", inQtV2Unit + "nauticalMile"},
-		{"newton", inQtV2Unit + "newton"},
-		{"newtonMetre", inQtV2Unit + "newtonMetre"},
-		{"ohm", inQtV2Unit + "ohm"},
-		{"ounce", inQtV2Unit + "ounce"},
-		{"partsPerBillion", inQtV2Unit + "partsPerBillion"},
-		{"partsPerMillion", inQtV2Unit + "partsPerMillion"},
-		{"partsPerQuadrillion", inQtV2Unit + "partsPerQuadrillion"},
-		{"partsPerTrillion", inQtV2Unit + "partsPerTrillion"},
-		{"pascal", inQtV2Unit + "pascal"},
-		{"pebi", inQtV2Unitprefix + "pebi"},
-		{"percent", inQtV2Unit + "percent"},
-		{"peta", inQtV2Unitprefix + "peta"},
-		{"pico", inQtV2Unitprefix + "pico"},
-		{"picofarad", inQtV2Unit + "picofarad"},
-		{"pound", inQtV2Unit + "pound"},
-		{"poundPerSquareInch", inQtV2Unit + "poundPerSquareInch"},
-		{"prefix", "dtmi:dtdl:extension:quantitativeTypes:v2:property:prefix"},
-		{"radian", inQtV2Unit + "radian"},
-		{"radianPerSecond", inQtV2Unit + "radianPerSecond"},
-		{"radianPerSecondSquared", inQtV2Unit + "radianPerSecondSquared"},
-		{"revolutionPerMinute", inQtV2Unit + "revolutionPerMinute"},
-		{"revolutionPerSecond", inQtV2Unit + "revolutionPerSecond"},
-		{"second", inQtV2Unit + "second"},
-		{"secondOfArc", inQtV2Unit + "secondOfArc"},
-		{"sievert", inQtV2Unit + "sievert"},
-		{"slug", inQtV2Unit + "slug"},
-		{"squareCentimetre", inQtV2Unit + "squareCentimetre"},
-		{"squareFoot", inQtV2Unit + "squareFoot"},
-		{"squareInch", inQtV2Unit + "squareInch"},
-		{"squareKilometre", inQtV2Unit + "squareKilometre"},
-		{"squareMetre", inQtV2Unit + "squareMetre"},
-		{"squareMillimetre", inQtV2Unit + "squareMillimetre"},
-		{"tebi", inQtV2Unitprefix + "tebi"},
-		{"tebibit", inQtV2Unit + "tebibit"},
-		{"tebibitPerSecond", inQtV2Unit + "tebibitPerSecond"},
-		{"tebibyte", inQtV2Unit + "tebibyte"},
-		{"tebibytePerSecond", inQtV2Unit + "tebibytePerSecond"},
-		{"tera", inQtV2Unitprefix + "tera"},
-		{"terawattHour", inQtV2Unit + "terawattHour"},
-		{"tesla", inQtV2Unit + "tesla"},
-		{"ton", inQtV2Unit + "ton"},
-		{"tonOfRefrigeration", inQtV2Unit + "tonOfRefrigeration"},
-		{"tonne", inQtV2Unit + "tonne"},
-		{"topUnit", "dtmi:dtdl:extension:quantitativeTypes:v2:property:topUnit"},
-		{"turn", inQtV2Unit + "turn"},
-		{"unit", "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit"},
-		{"unity", inQtV2Unit + "unity"},
-		{"volt", inQtV2Unit + "volt"},
-		{"voltAmpere", inQtV2Unit + "voltAmpere"},
-		{"voltAmpereHour", inQtV2Unit + "voltAmpereHour"},
-		{"voltAmpereReactive", inQtV2Unit + "voltAmpereReactive"},
-		{"voltAmpereReactiveHour", inQtV2Unit + "voltAmpereReactiveHour"},
-		{"watt", inQtV2Unit + "watt"},
-		{"wattHour", inQtV2Unit + "wattHour"},
-		{"wattPerSquareMetre", inQtV2Unit + "wattPerSquareMetre"},
-		{"weber", inQtV2Unit + "weber"},
-		{"year", inQtV2Unit + "year"},
-		{"yobi", inQtV2Unitprefix + "yobi"},
-		{"yobibit", inQtV2Unit + "yobibit"},
-		{"yobibitPerSecond", inQtV2Unit + "yobibitPerSecond"},
-		{"yobibyte", inQtV2Unit + "yobibyte"},
-		{"yobibytePerSecond", inQtV2Unit + "yobibytePerSecond"},
-		{"yocto", inQtV2Unitprefix + "yocto"},
-		{"yotta", inQtV2Unitprefix + "yotta"},
-		{"zebi", inQtV2Unitprefix + "zebi"},
-		{"zebibit", inQtV2Unit + "zebibit"},
-		{"zebibitPerSecond", inQtV2Unit + "zebibitPerSecond"},
-		{"zebibyte", inQtV2Unit + "zebibyte"},
-		{"zebibytePerSecond", inQtV2Unit + "zebibytePerSecond"},
-		{"zepto", inQtV2Unitprefix + "zepto"},
-		{"zetta", inQtV2Unitprefix + "zetta"},
-	}},
-	{id: "dtmi:dtdl:extension:quantitativeTypes;3", terms: []term{
-		{"Acceleration", inQtV3Class + "Acceleration"},
-		{"AccelerationUnit", inQtV3Enum + "AccelerationUnit"},
-		{"Angle", inQtV3Class + "Angle"},
-		{"AngleUnit", inQtV3Enum + "AngleUnit"},
-		{"AngularAcceleration", inQtV3Class + "AngularAcceleration"},
-		{"AngularAccelerationUnit", inQtV3Enum + "AngularAccelerationUnit"},
-		{"AngularVelocity", inQtV3Class + "AngularVelocity"},
-		{"AngularVelocityUnit", inQtV3Enum + "AngularVelocityUnit"},
-		{"ApparentEnergy", inQtV3Class + "ApparentEnergy"},
-		{"ApparentEnergyUnit", inQtV3Enum + "ApparentEnergyUnit"},
-		{"ApparentPower", inQtV3Class + "ApparentPower"},
-		{"ApparentPowerUnit", inQtV3Enum + "ApparentPowerUnit"},
-		{"Area", inQtV3Class + "Area"},
-		{"AreaUnit", inQtV3Enum + "AreaUnit"},
-		{"BinaryPrefix", inQtV3Enum + "BinaryPrefix"},
-		{"BinaryUnit", inQtV3Class + "BinaryUnit"},
-		{"Capacitance", inQtV3Class + "Capacitance"},
-		{"CapacitanceUnit", inQtV3Enum + "CapacitanceUnit"},
-		{"ChargeUnit", inQtV3Enum + "ChargeUnit"},
-		{"Concentration", inQtV3Class + "Concentration"},
-		{"Current", inQtV3Class + "Current"},
-		{"CurrentUnit", inQtV3Enum + "CurrentUnit"},
-		{"DataRate", inQtV3Class + "DataRate"},
-		{"DataRateUnit", inQtV3Enum + "DataRateUnit"},
-		{"DataSize", inQtV3Class + "DataSize"},
-		{"DataSizeUnit", inQtV3Enum + "DataSizeUnit"},
-		{"DecimalPrefix", inQtV3Enum + "DecimalPrefix"},
-		{"DecimalUnit", inQtV3Class + "DecimalUnit"},
-		{"Density", inQtV3Class + "Density"},
-		{"DensityUnit", inQtV3Enum + "DensityUnit"},
-		{"Distance", inQtV3Class + "Distance"},
-		{"DynamicViscosity", inQtV3Class + "DynamicViscosity"},
-		{"DynamicViscosityUnit", inQtV3Enum + "DynamicViscosityUnit"},
-		{"Efficiency", inQtV3Class + "Efficiency"},
-		{"ElectricCharge", inQtV3Class + "ElectricCharge"},
-		{"Energy", inQtV3Class + "Energy"},
-		{"EnergyRate", inQtV3Class + "EnergyRate"},
-		{"EnergyRateUnit", inQtV3Enum + "PowerUnit"},
-		{"EnergyUnit", inQtV3Enum + "EnergyUnit"},
-		{"Force", inQtV3Class + "Force"},
-		{"ForceUnit", inQtV3Enum + "ForceUnit"},
-		{"Frequency", inQtV3Class + "Frequency"},
-		{"FrequencyUnit", inQtV3Enum + "FrequencyUnit"},
-		{"GasLeakageRate", inQtV3Class + "GasLeakageRate"},
-		{"GasLeakageRateUnit", inQtV3Enum + "GasLeakageRateUnit"},
-		{"Humidity", inQtV3Class + "Humidity"},
-		{"Illuminance", inQtV3Class + "Illuminance"},
-		{"IlluminanceUnit", inQtV3Enum + "IlluminanceUnit"},
-		{"Inductance", inQtV3Class + "Inductance"},
-		{"InductanceUnit", inQtV3Enum + "InductanceUnit"},
-		{"IonizingRadiationDose", inQtV3Class + "IonizingRadiationDose"},
-		{"IonizingRadiationDoseUnit", inQtV3Enum + "IonizingRadiationDoseUnit"},
-		{"Irradiance", inQtV3Class + "Irradiance"},
-		{"IrradianceUnit", inQtV3Enum + "IrradianceUnit"},
-		{"KinematicViscosity", inQtV3Class + "KinematicViscosity"},
-		{"KinematicViscosityUnit", inQtV3Enum + "KinematicViscosityUnit"},
-		{"Latitude", inQtV3Class + "Latitude"},
-		{"Length", inQtV3Class + "Length"},
-		{"LengthUnit", inQtV3Enum + "LengthUnit"},
-		{"Longitude", inQtV3Class + "Longitude"},
-		{"Luminance", inQtV3Class + "Luminance"},
-		{"LuminanceUnit", inQtV3Enum + "LuminanceUnit"},
-		{"Luminosity", inQtV3Class + "Luminosity"},
-		{"LuminousFlux", inQtV3Class + "LuminousFlux"},
-		{"LuminousFluxUnit", inQtV3Enum + "LuminousFluxUnit"},
-		{"LuminousIntensity", inQtV3Class + "LuminousIntensity"},
-		{"LuminousIntensityUnit", inQtV3Enum + "LuminousIntensityUnit"},
-		{"MagneticFlux", inQtV3Class + "MagneticFlux"},
-		{"MagneticFluxUnit", inQtV3Enum + "MagneticFluxUnit"},
-		{"MagneticInduction", inQtV3Class + "MagneticInduction"},
-		{"MagneticInductionUnit", inQtV3Enum + "MagneticInductionUnit"},
-		{"Mass", inQtV3Class + "Mass"},
-		{"MassFlowRate", inQtV3Class + "MassFlowRate"},
-		{"MassFlowRateUnit", inQtV3Enum + "MassFlowRateUnit"},
-		{"MassUnit", inQtV3Enum + "MassUnit"},
-		{"Power", inQtV3Class + "Power"},
-		{"PowerUnit", inQtV3Enum + "PowerUnit"},
-		{"Pressure", inQtV3Class + "Pressure"},
-		{"PressureUnit", inQtV3Enum + "PressureUnit"},
-		{"QuantitativeType", inQtV3Class + "QuantitativeType"},
-		{"Radioactivity", inQtV3Class + "Radioactivity"},
-		{"RadioactivityUnit", inQtV3Enum + "RadioactivityUnit"},
-		{"RatioUnit", inQtV3Class + "RatioUnit"},
-		{"ReactiveEnergy", inQtV3Class + "ReactiveEnergy"},
-		{"ReactiveEnergyUnit", inQtV3Enum + "ReactiveEnergyUnit"},
-		{"ReactivePower", inQtV3Class + "ReactivePower"},
-		{"ReactivePowerUnit", inQtV3Enum + "ReactivePowerUnit"},
-		{"ReciprocalLength", inQtV3Class + "ReciprocalLength"},
-		{"ReciprocalLengthUnit", inQtV3Enum + "ReciprocalLengthUnit"},
-		{"ReciprocalTime", inQtV3Class + "ReciprocalTime"},
-		{"ReciprocalTimeUnit", inQtV3Enum + "ReciprocalTimeUnit"},
-		{"RelativeDensity", inQtV3Class + "RelativeDensity"},
-		{"RelativeHumidity", inQtV3Class + "RelativeHumidity"},
-		{"RelativeMeasure", inQtV3Class + "RelativeMeasure"},
-		{"Resistance", inQtV3Class + "Resistance"},
-		{"ResistanceUnit", inQtV3Enum + "ResistanceUnit"},
-		{"Scale", inQtV3Class + "Scale"},
-		{"SoundPressure", inQtV3Class + "SoundPressure"},
-		{"SoundPressureUnit", inQtV3Enum + "SoundPressureUnit"},
-		{"SymbolicUnit", inQtV3Class + "SymbolicUnit"},
-		{"Temperature", inQtV3Class + "Temperature"},
-		{"TemperatureUnit", inQtV3Enum + "TemperatureUnit"},
-		{"Throttle", inQtV3Class + "Throttle"},
-		{"Thrust", inQtV3Class + "Thrust"},
-		{"TimeSpan", inQtV3Class + "TimeSpan"},
-		{"TimeUnit", inQtV3Enum + "TimeUnit"},
-		{"Torque", inQtV3Class + "Torque"},
-		{"TorqueUnit", inQtV3Enum + "TorqueUnit"},
-		{"UnitPrefix", inQtV3Class + "UnitPrefix"},
-		{"Unitless", inQtV3Enum + "Unitless"},
-		{"Velocity", inQtV3Class + "Velocity"},
-		{"VelocityUnit", inQtV3Enum + "VelocityUnit"},
-		{"Voltage", inQtV3Class + "Voltage"},
-		{"VoltageUnit", inQtV3Enum + "VoltageUnit"},
-		{"Volume", inQtV3Class + "Volume"},
-		{"VolumeFlowRate", inQtV3Class + "VolumeFlowRate"},
-		{"VolumeFlowRateUnit", inQtV3Enum + "VolumeFlowRateUnit"},
-		{"VolumeUnit", inQtV3Enum + "VolumeUnit"},
-		{"acre", inQtV3Unit + "acre"},
-		{"ampere", inQtV3Unit + "ampere"},
-		{"ampereHour", inQtV3Unit + "ampereHour"},
-		{"astronomicalUnit", inQtV3Unit + "astronomicalUnit"},
-		{"atto", inQtV3Unitprefix + "atto"},
-		{"bar", inQtV3Unit + "bar"},
-		{"baseUnit", "dtmi:dtdl:extension:quantitativeTypes:v3:property:baseUnit"},
-		{"becquerel", inQtV3Unit + "becquerel"},
-		{"bel", inQtV3Unit + "bel"},
-		{"bit", inQtV3Unit + "bit"},
-		{"bitPerSecond", inQtV3Unit + "bitPerSecond"},
-		{"bottomUnit", "dtmi:dtdl:extension:quantitativeTypes:v3:property:bottomUnit"},
-		{"britishThermalUnit", inQtV3Unit + "britishThermalUnit"},
-		{"britishThermalUnitPerHour", inQtV3Unit + "britishThermalUnitPerHour"},
-		{"byte", inQtV3Unit + "byte"},
-		{"bytePerSecond", inQtV3Unit + "bytePerSecond"},
-		{"candela", inQtV3Unit + "candela"},
-		{"candelaPerSquareMetre", inQtV3Unit + "candelaPerSquareMetre"},
-		{"centi", inQtV3Unitprefix + "centi"},
-		{"centimetre", inQtV3Unit + "centimetre"},
-		{"centimetrePerSecond", inQtV3Unit + "centimetrePerSecond"},
-		{"centimetrePerSecondSquared", inQtV3Unit + "centimetrePerSecondSquared"},
-		{"centipoise", inQtV3Unit + "centipoise"},
-		{"centistokes", inQtV3Unit + "centistokes"},
-		{"coulomb", inQtV3Unit + "coulomb"},
-		{"cubicCentimetre", inQtV3Unit + "cubicCentimetre"},
-		{"cubicCentimetrePerMinute", inQtV3Unit + "cubicCentimetrePerMinute"},
-		{"cubicCentimetrePerSecond", inQtV3Unit + "cubicCentimetrePerSecond"},
-		{"cubicFoot", inQtV3Unit + "cubicFoot"},
-		{"cubicFootPerMinute", inQtV3Unit + "cubicFootPerMinute"},
-		{"cubicInch", inQtV3Unit + "cubicInch"},
-		{"cubicMetre", inQtV3Unit + "cubicMetre"},
-		{"cubicMetrePerHour", inQtV3Unit + "cubicMetrePerHour"},
-		{"cubicMetrePerMinute", inQtV3Unit + "cubicMetrePerMinute"},
-		{"cubicMetrePerSecond", inQtV3Unit + "cubicMetrePerSecond"},
-		{"day", inQtV3Unit + "day"},
-		{"deca", inQtV3Unitprefix + "deca"},
-		{"decapascal", inQtV3Unit + "decapascal"},
-		{"decapascalCubicMetrePerSecond", inQtV3Unit + "decapascalCubicMetrePerSecond"},
-		{"deci", inQtV3Unitprefix + "deci"},
-		{"decibel", inQtV3Unit + "decibel"},
-		{"degreeCelsius", inQtV3Unit + "degreeCelsius"},
-		{"degreeFahrenheit", inQtV3Unit + "degreeFahrenheit"},
-		{"degreeOfArc", inQtV3Unit + "degreeOfArc"},
-		{"degreePerSecond", inQtV3Unit + "degreePerSecond"},
-		{"electronvolt", inQtV3Unit + "electronvolt"},
-		{"exa", inQtV3Unitprefix + "exa"},
-		{"exbi", inQtV3Unitprefix + "exbi"},
-		{"exbibit", inQtV3Unit + "exbibit"},
-		{"exbibitPerSecond", inQtV3Unit + "exbibitPerSecond"},
-		{"exbibyte", inQtV3Unit + "exbibyte"},
-		{"exbibytePerSecond", inQtV3Unit + "exbibytePerSecond"},
-		{"farad", inQtV3Unit + "farad"},
-		{"femto", inQtV3Unitprefix + "femto"},
-		{"fluidOunce", inQtV3Unit + "fluidOunce"},
-		{"foot", inQtV3Unit + "foot"},
-		{"footcandle", inQtV3Unit + "footcandle"},
-		{"gForce", inQtV3Unit + "gForce"},
-		{"gallon", inQtV3Unit + "gallon"},
-		{"gallonPerHour", inQtV3Unit + "gallonPerHour"},
-		{"gallonPerMinute", inQtV3Unit + "gallonPerMinute"},
-		{"gauss", inQtV3Unit + "gauss"},
-		{"gibi", inQtV3Unitprefix + "gibi"},
-		{"gibibit", inQtV3Unit + "gibibit"},
-		{"gibibitPerSecond", inQtV3Unit + "gibibitPerSecond"},
-		{"gibibyte", inQtV3Unit + "gibibyte"},
-		{"gibibytePerSecond", inQtV3Unit + "gibibytePerSecond"},
-		{"giga", inQtV3Unitprefix + "giga"},
-		{"gigabecquerel", inQtV3Unit + "gigabecquerel"},
-		{"gigahertz", inQtV3Unit + "gigahertz"},
-		{"gigajoule", inQtV3Unit + "gigajoule"},
-		{"gigajoulePerHour", inQtV3Unit + "gigajoulePerHour"},
-		{"gigavoltAmpere", inQtV3Unit + "gigavoltAmpere"},
-		{"gigavoltAmpereHour", inQtV3Unit + "gigavoltAmpereHour"},
-		{"gigavoltAmpereReactive", inQtV3Unit + "gigavoltAmpereReactive"},
-		{"gigavoltAmpereReactiveHour", inQtV3Unit + "gigavoltAmpereReactiveHour"},
-		{"gigawatt", inQtV3Unit + "gigawatt"},
-		{"gigawattHour", inQtV3Unit + "gigawattHour"},
-		{"gram", inQtV3Unit + "gram"},
-		{"gramPerCubicMetre", inQtV3Unit + "gramPerCubicMetre"},
-		{"gramPerHour", inQtV3Unit + "gramPerHour"},
-		{"gramPerSecond", inQtV3Unit + "gramPerSecond"},
-		{"gray", inQtV3Unit + "gray"},
-		{"hectare", inQtV3Unit + "hectare"},
-		{"hecto", inQtV3Unitprefix + "hecto"},
-		{"hectopascal", inQtV3Unit + "hectopascal"},
-		{"hectopascalCubicMetrePerSecond", inQtV3Unit + "hectopascalCubicMetrePerSecond"},
-		{"henry", inQtV3Unit + "henry"},
-		{"hertz", inQtV3Unit + "hertz"},
-		{"horsepower", inQtV3Unit + "horsepower"},
-		{"hour", inQtV3Unit + "hour"},
-		{"inch", inQtV3Unit + "inch"},
-		{"inchesOfMercury", inQtV3Unit + "inchesOfMercury"},
-		{"inchesOfWater", inQtV3Unit + "inchesOfWater"},
-		{"joule", inQtV3Unit + "joule"},
-		{"joulePerHour", inQtV3Unit + "joulePerHour"},
-		{"joulePerSecond", inQtV3Unit + "joulePerSecond"},
-		{"kelvin", inQtV3Unit + "kelvin"},
-		{"kibi", inQtV3Unitprefix + "kibi"},
-		{"kibibit", inQtV3Unit + "kibibit"},
-		{"kibibitPerSecond", inQtV3Unit + "kibibitPerSecond"},
-		{"kibibyte", inQtV3Unit + "kibibyte"},
-		{"kibibytePerSecond", inQtV3Unit + "kibibytePerSecond"},
-		{"kilo", inQtV3Unitprefix + "kilo"},
-		{"kiloBritishThermalUnit", inQtV3Unit + "kiloBritishThermalUnit"},
-		{"kiloBritishThermalUnitPerHour", inQtV3Unit + "kiloBritishThermalUnitPerHour"},
-		{"kiloampere", inQtV3Unit + "kiloampere"},
-		{"kilobecquerel", inQtV3Unit + "kilobecquerel"},
-		{"kilogram", inQtV3Unit + "kilogram"},
-		{"kilogramPerCubicMetre", inQtV3Unit + "kilogramPerCubicMetre"},
-		{"kilogramPerHour", inQtV3Unit + "kilogramPerHour"},
-		{"kilogramPerSecond", inQtV3Unit + "kilogramPerSecond"},
-		{"kilohertz", inQtV3Unit + "kilohertz"},
-		{"kilojoule", inQtV3Unit + "kilojoule"},
-		{"kilojoulePerHour", inQtV3Unit + "kilojoulePerHour"},
-		{"kilojoulePerSecond", inQtV3Unit + "kilojoulePerSecond"},
-		{"kilometre", inQtV3Unit + "kilometre"},
-		{"kilometrePerHour", inQtV3Unit + "kilometrePerHour"},
-		{"kilometrePerSecond", inQtV3Unit + "kilometrePerSecond"},
-		{"kilometrePerSecondSquared", inQtV3Unit + "kilometrePerSecondSquared"},
-		{"kiloohm", inQtV3Unit + "kiloohm"},
-		{"kilopascal", inQtV3Unit + "kilopascal"},
-		{"kilopascalCubicMetrePerSecond", inQtV3Unit + "kilopascalCubicMetrePerSecond"},
-		{"kilovolt", inQtV3Unit + "kilovolt"},
-		{"kilovoltAmpere", inQtV3Unit + "kilovoltAmpere"},
-		{"kilovoltAmpereHour", inQtV3Unit + "kilovoltAmpereHour"},
-		{"kilovoltAmpereReactive", inQtV3Unit + "kilovoltAmpereReactive"},
-		{"kilovoltAmpereReactiveHour", inQtV3Unit + "kilovoltAmpereReactiveHour"},
-		{"kilowatt", inQtV3Unit + "kilowatt"},
-		{"kilowattHour", inQtV3Unit + "kilowattHour"},
-		{"kilowattHourPerYear", inQtV3Unit + "kilowattHourPerYear"},
-		{"knot", inQtV3Unit + "knot"},
-		{"litre", inQtV3Unit + "litre"},
-		{"litrePerHour", inQtV3Unit + "litrePerHour"},
-		{"litrePerMinute", inQtV3Unit + "litrePerMinute"},
-		{"litrePerSecond", inQtV3Unit + "litrePerSecond"},
-		{"lumen", inQtV3Unit + "lumen"},
-		{"lux", inQtV3Unit + "lux"},
-		{"massPound", inQtV3Unit + "massPound"},
-		{"massPoundPerHour", inQtV3Unit + "massPoundPerHour"},
-		{"maxwell", inQtV3Unit + "maxwell"},
-		{"mebi", inQtV3Unitprefix + "mebi"},
-		{"mebibit", inQtV3Unit + "mebibit"},
-		{"mebibitPerSecond", inQtV3Unit + "mebibitPerSecond"},
-		{"mebibyte", inQtV3Unit + "mebibyte"},
-		{"mebibytePerSecond", inQtV3Unit + "mebibytePerSecond"},
-		{"mega", inQtV3Unitprefix + "mega"},
-		{"megabecquerel", inQtV3Unit + "megabecquerel"},
-		{"megaelectronvolt", inQtV3Unit + "megaelectronvolt"},
-		{"megahertz", inQtV3Unit + "megahertz"},
-		{"megajoule", inQtV3Unit + "megajoule"},
-		{"megajoulePerHour", inQtV3Unit + "megajoulePerHour"},
-		{"megaohm", inQtV3Unit + "megaohm"},
-		{"megavolt", inQtV3Unit + "megavolt"},
-		{"megavoltAmpere", inQtV3Unit + "megavoltAmpere"},
-		{"megavoltAmpereHour", inQtV3Unit + "megavoltAmpereHour"},
-		{"megavoltAmpereReactive", inQtV3Unit + "megavoltAmpereReactive"},
-		{"megavoltAmpereReactiveHour", inQtV3Unit + "megavoltAmpereReactiveHour"},
-		{"megawatt", inQtV3Unit + "megawatt"},
-		{"megawattHour", inQtV3Unit + "megawattHour"},
-		{"metre", inQtV3Unit + "metre"},
-		{"metrePerHour", inQtV3Unit + "metrePerHour"},
-		{"metrePerSecond", inQtV3Unit + "metrePerSecond"},
-		{"metrePerSecondSquared", inQtV3Unit + "metrePerSecondSquared"},
-		{"micro", inQtV3Unitprefix + "micro"},
-		{"microampere", inQtV3Unit + "microampere"},
-		{"microfarad", inQtV3Unit + "microfarad"},
-		{"microgram", inQtV3Unit + "microgram"},
-		{"microgramPerCubicMetre", inQtV3Unit + "microgramPerCubicMetre"},
-		{"microgray", inQtV3Unit + "microgray"},
-		{"microhenry", inQtV3Unit + "microhenry"},
-		{"micrometre", inQtV3Unit + "micrometre"},
-		{"microsecond", inQtV3Unit + "microsecond"},
-		{"microsievert", inQtV3Unit + "microsievert"},
-		{"microvolt", inQtV3Unit + "microvolt"},
-		{"microwatt", inQtV3Unit + "microwatt"},
-		{"mile", inQtV3Unit + "mile"},
-		{"milePerHour", inQtV3Unit + "milePerHour"},
-		{"milePerSecond", inQtV3Unit + "milePerSecond"},
-		{"milli", inQtV3Unitprefix + "milli"},
-		{"milliampere", inQtV3Unit + "milliampere"},
-		{"milliampereHour", inQtV3Unit + "milliampereHour"},
-		{"millibar", inQtV3Unit + "millibar"},
-		{"millifarad", inQtV3Unit + "millifarad"},
-		{"milligram", inQtV3Unit + "milligram"},
-		{"milligramPerCubicMetre", inQtV3Unit + "milligramPerCubicMetre"},
-		{"milligray", inQtV3Unit + "milligray"},
-		{"millihenry", inQtV3Unit + "millihenry"},
-		{"millihertz", inQtV3Unit + "millihertz"},
-		{"millilitre", inQtV3Unit + "millilitre"},
-		{"millilitrePerHour", inQtV3Unit + "millilitrePerHour"},
-		{"millilitrePerMinute", inQtV3Unit + "millilitrePerMinute"},
-		{"millilitrePerSecond", inQtV3Unit + "millilitrePerSecond"},
-		{"millimetre", inQtV3Unit + "millimetre"},
-		{"millimetrePerSecond", inQtV3Unit + "millimetrePerSecond"},
-		{"millimetrePerSecondSquared", inQtV3Unit + "millimetrePerSecondSquared"},
-		{"millimetresOfMercury", inQtV3Unit + "millimetresOfMercury"},
-		{"milliohm", inQtV3Unit + "milliohm"},
-		{"millipascalSecond", inQtV3Unit + "millipascalSecond"},
-		{"millipoise", inQtV3Unit + "millipoise"},
-		{"millisecond", inQtV3Unit + "millisecond"},
-		{"millisievert", inQtV3Unit + "millisievert"},
-		{"millivolt", inQtV3Unit + "millivolt"},
-		{"millivoltAmpere", inQtV3Unit + "millivoltAmpere"},
-		{"millivoltAmpereHour", inQtV3Unit + "millivoltAmpereHour"},
-		{"millivoltAmpereReactive", inQtV3Unit + "millivoltAmpereReactive"},
-		{"milliwatt", inQtV3Unit + "milliwatt"},
-		{"milliwattHour", inQtV3Unit + "milliwattHour"},
-		{"minute", inQtV3Unit + "minute"},
-		{"minuteOfArc", inQtV3Unit + "minuteOfArc"},
-		{"nano", inQtV3Unitprefix + "nano"},
-		{"nanoampere", inQtV3Unit + "nanoampere"},
-		{"nanofarad", inQtV3Unit + "nanofarad"},
-		{"nanometre", inQtV3Unit + "nanometre"},
-		{"nanosecond", inQtV3Unit + "nanosecond"},
-		{"nauticalMile", inQtV3Unit + "nauticalMile"},
-		{"newton", inQtV3Unit + "newton"},
-		{"newtonMetre", inQtV3Unit + "newtonMetre"},
-		{"ohm", inQtV3Unit + "ohm"},
-		{"ounce", inQtV3Unit + "ounce"},
-		{"partsPerBillion", inQtV3Unit + "partsPerBillion"},
-		{"partsPerMillion", inQtV3Unit + "partsPerMillion"},
-		{"partsPerQuadrillion", inQtV3Unit + "partsPerQuadrillion"},
-		{"partsPerTrillion", inQtV3Unit + "partsPerTrillion"},
-		{"pascal", inQtV3Unit + "pascal"},
-		{"pascalCubicMetrePerSecond", inQtV3Unit + "pascalCubicMetrePerSecond"},
-		{"pascalSecond", inQtV3Unit + "pascalSecond"},
-		{"pebi", inQtV3Unitprefix + "pebi"},
-		{"percent", inQtV3Unit + "percent"},
-		{"peta", inQtV3Unitprefix + "peta"},
-		{"pico", inQtV3Unitprefix + "pico"},
-		{"picoampere", inQtV3Unit + "picoampere"},
-		{"picofarad", inQtV3Unit + "picofarad"},
-		{"poise", inQtV3Unit + "poise"},
-		{"pound", inQtV3Unit + "pound"},
-		{"poundPerSquareInch", inQtV3Unit + "poundPerSquareInch"},
-		{"prefix", "dtmi:dtdl:extension:quantitativeTypes:v3:property:prefix"},
-		{"radian", inQtV3Unit + "radian"},
-		{"radianPerSecond", inQtV3Unit + "radianPerSecond"},
-		{"radianPerSecondSquared", inQtV3Unit + "radianPerSecondSquared"},
-		{"reciprocalCentimetre", inQtV3Unit + "reciprocalCentimetre"},
-		{"reciprocalKilometre", inQtV3Unit + "reciprocalKilometre"},
-		{"reciprocalMetre", inQtV3Unit + "reciprocalMetre"},
-		{"reciprocalMicrometre", inQtV3Unit + "reciprocalMicrometre"},
-		{"reciprocalMillimetre", inQtV3Unit + "reciprocalMillimetre"},
-		{"reciprocalMinute", inQtV3Unit + "reciprocalMinute"},
-		{"reciprocalNanometre", inQtV3Unit + "reciprocalNanometre"},
-		{"reciprocalSecond", inQtV3Unit + "reciprocalSecond"},
-		{"revolutionPerMinute", inQtV3Unit + "revolutionPerMinute"},
-		{"revolutionPerSecond", inQtV3Unit + "revolutionPerSecond"},
-		{"second", inQtV3Unit + "second"},
-		{"secondOfArc", inQtV3Unit + "secondOfArc"},
-		{"sievert", inQtV3Unit + "sievert"},
-		{"slug", inQtV3Unit + "slug"},
-		{"squareCentimetre", inQtV3Unit + "squareCentimetre"},
-		{"squareFoot", inQtV3Unit + "squareFoot"},
-		{"squareInch", inQtV3Unit + "squareInch"},
-		{"squareKilometre", inQtV3Unit + "squareKilometre"},
-		{"squareMetre", inQtV3Unit + "squareMetre"},
-		{"squareMetrePerSecond", inQtV3Unit + "squareMetrePerSecond"},
-		{"squareMillimetre", inQtV3Unit + "squareMillimetre"},
-		{"stokes", inQtV3Unit + "stokes"},
-		{"tebi", inQtV3Unitprefix + "tebi"},
-		{"tebibit", inQtV3Unit + "tebibit"},
-		{"tebibitPerSecond", inQtV3Unit + "tebibitPerSecond"},
-		{"tebibyte", inQtV3Unit + "tebibyte"},
-		{"tebibytePerSecond", inQtV3Unit + "tebibytePerSecond"},
-		{"tera", inQtV3Unitprefix + "tera"},
-		{"terawattHour", inQtV3Unit + "terawattHour"},
-		{"tesla", inQtV3Unit + "tesla"},
-		{"ton", inQtV3Unit + "ton"},
-		{"tonOfRefrigeration", inQtV3Unit + "tonOfRefrigeration"},
-		{"tonne", inQtV3Unit + "tonne"},
-		{"topUnit", "dtmi:dtdl:extension:quantitativeTypes:v3:property:topUnit"},
-		{"turn", inQtV3Unit + "turn"},
-		{"unit", "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit"},
-		{"unity", inQtV3Unit + "unity"},
-		{"volt", inQtV3Unit + "volt"},
-		{"voltAmpere", inQtV3Unit + "voltAmpere"},
-		{"voltAmpereHour", inQtV3Unit + "voltAmpereHour"},
-		{"voltAmpereReactive", inQtV3Unit + "voltAmpereReactive"},
-		{"voltAmpereReactiveHour", inQtV3Unit + "voltAmpereReactiveHour"},
-		{"watt", inQtV3Unit + "watt"},
-		{"wattHour", inQtV3Unit + "wattHour"},
-		{"wattPerSquareMetre", inQtV3Unit + "wattPerSquareMetre"},
-		{"weber", inQtV3Unit + "weber"},
-		{"year", inQtV3Unit + "year"},
-		{"yobi", inQtV3Unitprefix + "yobi"},
-		{"yobibit", inQtV3Unit + "yobibit"},
-		{"yobibitPerSecond", inQtV3Unit + "yobibitPerSecond"},
-		{"yobibyte", inQtV3Unit + "yobibyte"},
-		{"yobibytePerSecond", inQtV3Unit + "yobibytePerSecond"},
-		{"yocto", inQtV3Unitprefix + "yocto"},
-		{"yotta", inQtV3Unitprefix + "yotta"},
-		{"zebi", inQtV3Unitprefix + "zebi"},
-		{"zebibit", inQtV3Unit + "zebibit"},
-		{"zebibitPerSecond", inQtV3Unit + "zebibitPerSecond"},
-		{"zebibyte", inQtV3Unit + "zebibyte"},
-		{"zebibytePerSecond", inQtV3Unit + "zebibytePerSecond"},
-		{"zepto", inQtV3Unitprefix + "zepto"},
-		{"zetta", inQtV3Unitprefix + "zetta"},
-	}},
-	{id: "dtmi:dtdl:extension:requirement;1", terms: []term{
-		{"Required", "dtmi:dtdl:extension:requirement:v1:Required"},
-	}},
-	{id: "dtmi:dtdl:extension:requirement;2", terms: []term{
-		{"Required", "dtmi:dtdl:extension:requirement:v2:Required"},
+	{id: "dtmi:dtdl:extension:requirement;2", groups: []termGroup{
+		{"dtmi:dtdl:extension:requirement:v2:", "", "Required"},
 	}},
 	{id: "dtmi:dtdl:limits:aio;1", limits: aioLimits, limitsOf: 4},
 	{id: "dtmi:dtdl:limits:onvif;1", limits: onvifLimits, limitsOf: 4},
-	{id: "dtmi:iotcentral:context;2", version: 2, reserved: []string{"dtmi:iotcentral:"}, terms: []term{
-		{"AccelerationVector", "dtmi:iotcentral:class:AccelerationVector;2"},
-		{"Event", "dtmi:iotcentral:class:Event;2"},
-		{"Location", "dtmi:iotcentral:class:Location;2"},
-		{"State", "dtmi:iotcentral:class:State;2"},
-		{"VelocityVector", "dtmi:iotcentral:class:VelocityVector;2"},
-		{"geopoint", "dtmi:iotcentral:schema:geopoint;2"},
-		{"vector", "dtmi:iotcentral:schema:vector;2"},
+	{id: "dtmi:iotcentral:context;2", version: 2, reserved: []string{"dtmi:iotcentral:"}, groups: []termGroup{
+		{"dtmi:iotcentral:class:", ";2", text26},
+		{"dtmi:iotcentral:schema:", ";2", "geopoint vector"},
 	}},
-	{id: "dtmi:iotoperations:context;4", reserved: []string{"dtmi:iotoperations:"}, terms: []term{
-		{"Composite", inIotoperationsClass + "Composite;4"},
-		{"Congruence", inIotoperationsClass + "Congruence;4"},
-		{"Detail", inIotoperationsClass + "Detail;4"},
-		{"Event", inIotoperationsClass + "Event;4"},
-		{"GroupMember", inIotoperationsClass + "GroupMember;4"},
-		{"HasCapability", inIotoperationsClass + "HasCapability;4"},
-		{"HasComponent", inIotoperationsClass + "HasComponent;4"},
-		{"Limited", inIotoperationsClass + "Limited;4"},
-		{"Precise", inIotoperationsClass + "Precise;4"},
-		{"Qualified", inIotoperationsClass + "Qualified;4"},
-		{"ScaledStatically", inIotoperationsClass + "ScaledStatically;4"},
-		{"Subject", inIotoperationsClass + "Subject;4"},
-		{"decimalPlaces", inIotoperationsProperty + "decimalPlaces;4"},
-		{"group", inIotoperationsProperty + "group;4"},
-		{"maximum", inIotoperationsProperty + "maximum;4"},
-		{"minimum", inIotoperationsProperty + "minimum;4"},
-		{"namespace", inIotoperationsProperty + "namespace;4"},
-		{"ontology", inIotoperationsProperty + "ontology;4"},
-		{"scaleFactor", inIotoperationsProperty + "scaleFactor;4"},
-		{"typeRef", inIotoperationsProperty + "typeRef;4"},
+	{id: "dtmi:iotoperations:context;4", reserved: []string{"dtmi:iotoperations:"}, groups: []termGroup{
+		{"dtmi:iotoperations:class:", ";4", text27},
+		{"dtmi:iotoperations:property:", ";4", text28},
 	}},
 }
 
@@ -2240,189 +479,24 @@ var supplementals = [...]supplemental{
 	{id: inMqttV4 + "WriteError", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x200000, versions: 0x18, excludes: []string{"dtmi:dtdl:extension:requirement:v1:Required"}, rules: []constraint{{property: "fields", inverse: true, types: []string{inMqttV4 + "PropertyResult"}, typesText: "PropertyResult", noneOther: inMqttV4 + "WriteError"}, {property: "schema", types: []string{inMqttV4 + "Error"}, typesText: "Error"}}},
 	{id: "dtmi:dtdl:extension:overriding:v1:Override", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x800000000, versions: 0x8, requires: []string{"dtmi:dtdl:extension:annotation:v1:ValueAnnotation"}, excludes: []string{"dtmi:dtdl:extension:initialization:v1:Initialized"}, props: []supplementalProperty{{id: "dtmi:dtdl:extension:overriding:v1:Override:overrides", required: true, min: 1}}, rules: []constraint{{property: "schema", key: "name", keyref: "dtmi:dtdl:extension:annotation:v1:ValueAnnotation:annotates", parentOf: "dtmi:dtdl:extension:overriding:v1:Override:overrides"}}, siblings: []siblingRule{{key: "name", keyref: "dtmi:dtdl:extension:annotation:v1:ValueAnnotation:annotates", path: "dtmi:dtdl:extension:overriding:v1:Override:overrides", unique: "dtmi:dtdl:extension:overriding:v1:Override:overrides"}, {key: "name", keyref: "dtmi:dtdl:extension:annotation:v1:ValueAnnotation:annotates", types: []string{inClass + "Property;3", inClass + "Telemetry;3"}, typesText: "Property or Telemetry"}}},
 	{id: "dtmi:dtdl:extension:overriding:v2:Override", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x800000000, versions: 0x18, requires: []string{"dtmi:dtdl:extension:annotation:v2:ValueAnnotation"}, excludes: []string{"dtmi:dtdl:extension:initialization:v2:Initialized"}, props: []supplementalProperty{{id: "dtmi:dtdl:extension:overriding:v2:Override:overrides", required: true, min: 1}}, rules: []constraint{{property: "schema", key: "name", keyref: "dtmi:dtdl:extension:annotation:v2:ValueAnnotation:annotates", parentOf: "dtmi:dtdl:extension:overriding:v2:Override:overrides"}}, siblings: []siblingRule{{key: "name", keyref: "dtmi:dtdl:extension:annotation:v2:ValueAnnotation:annotates", path: "dtmi:dtdl:extension:overriding:v2:Override:overrides", unique: "dtmi:dtdl:extension:overriding:v2:Override:overrides"}, {key: "name", keyref: "dtmi:dtdl:extension:annotation:v2:ValueAnnotation:annotates", types: []string{inClass + "Property;3", inClass + "Property;4", inClass + "Telemetry;3", inClass + "Telemetry;4"}, typesText: "Property or Telemetry"}}},
-	{id: inQtV1Class + "Acceleration", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AccelerationUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Angle", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "AngularAcceleration", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AngularAccelerationUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "AngularVelocity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AngularVelocityUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "ApparentEnergy", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ApparentEnergyUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "ApparentPower", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ApparentPowerUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Area", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AreaUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "BinaryUnit", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x3b1abffb6be6, versions: 0xc, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:baseUnit", class: inClass + "EnumValue;3", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:prefix", class: inClass + "EnumValue;3"}}},
-	{id: inQtV1Class + "Capacitance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "CapacitanceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Concentration", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV1Class + "Current", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "CurrentUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "DataRate", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "DataRateUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "DataSize", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "DataSizeUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "DecimalUnit", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x100000, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:baseUnit", class: inClass + "EnumValue;3", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:prefix", class: inClass + "EnumValue;3"}}},
-	{id: inQtV1Class + "Density", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Distance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "ElectricCharge", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ChargeUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Energy", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "EnergyUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "EnergyRate", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Force", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Frequency", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "FrequencyUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Humidity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Illuminance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "IlluminanceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Inductance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "InductanceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "IonizingRadiationDose", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "IonizingRadiationDoseUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Irradiance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "IrradianceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Latitude", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Length", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Longitude", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Luminance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "LuminanceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Luminosity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "LuminousFlux", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "LuminousFluxUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "LuminousIntensity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "LuminousIntensityUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "MagneticFlux", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "MagneticFluxUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "MagneticInduction", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "MagneticInductionUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Mass", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "MassUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "MassFlowRate", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "MassFlowRateUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Power", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Pressure", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "PressureUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "QuantitativeType", kind: semanticType, abstract: true, parent: inClass + "SemanticType;3", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", required: true, min: 1}}, rules: []constraint{{property: "schema", types: []string{inClass + "NumericSchema;3"}, typesText: "NumericSchema"}}},
-	{id: inQtV1Class + "Radioactivity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "RadioactivityUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "RatioUnit", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x100000, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:bottomUnit", class: inClass + "EnumValue;3", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:topUnit", class: inClass + "EnumValue;3", required: true, min: 1}}},
-	{id: inQtV1Class + "ReactiveEnergy", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ReactiveEnergyUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "ReactivePower", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ReactivePowerUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "RelativeDensity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV1Class + "RelativeHumidity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV1Class + "Resistance", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ResistanceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "SoundPressure", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "SoundPressureUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "SymbolicUnit", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x100000, versions: 0x8, props: []supplementalProperty{{id: inProperty + "symbol;3", datatype: "string", required: true, min: 1}}},
-	{id: inQtV1Class + "Temperature", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "TemperatureUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Thrust", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "TimeSpan", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "TimeUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Torque", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "TorqueUnit", required: true, min: 1}}},
 	{id: inQtV1Class + "UnitPrefix", kind: adjunctType, parent: inClass + "AdjunctType;3", cotypes: 0x100000, versions: 0x8, props: []supplementalProperty{{id: inProperty + "exponent;3", datatype: "integer", required: true, min: 1}, {id: inProperty + "symbol;3", datatype: "string", required: true, min: 1}}},
-	{id: inQtV1Class + "Velocity", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "VelocityUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Voltage", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "VoltageUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "Volume", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "VolumeUnit", required: true, min: 1}}},
-	{id: inQtV1Class + "VolumeFlowRate", kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", childOf: inQtV1Enum + "VolumeFlowRateUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Acceleration", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AccelerationUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Angle", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "AngularAcceleration", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AngularAccelerationUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "AngularVelocity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AngularVelocityUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "ApparentEnergy", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ApparentEnergyUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "ApparentPower", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ApparentPowerUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Area", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AreaUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "BinaryUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x7fb9abffbebfe, versions: 0x1c, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:baseUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:prefix", class: inClass + "EnumValue;4"}}},
-	{id: inQtV2Class + "Capacitance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "CapacitanceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Concentration", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV2Class + "Current", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "CurrentUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "DataRate", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "DataRateUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "DataSize", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "DataSizeUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "DecimalUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:baseUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:prefix", class: inClass + "EnumValue;4"}}},
-	{id: inQtV2Class + "Density", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Distance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "ElectricCharge", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ChargeUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Energy", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "EnergyUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "EnergyRate", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Force", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Frequency", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "FrequencyUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Humidity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Illuminance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "IlluminanceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Inductance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "InductanceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "IonizingRadiationDose", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "IonizingRadiationDoseUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Irradiance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "IrradianceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Latitude", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Length", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Longitude", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Luminance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "LuminanceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Luminosity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "LuminousFlux", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "LuminousFluxUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "LuminousIntensity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "LuminousIntensityUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "MagneticFlux", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "MagneticFluxUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "MagneticInduction", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "MagneticInductionUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Mass", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "MassUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "MassFlowRate", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "MassFlowRateUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Power", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Pressure", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "PressureUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "QuantitativeType", kind: semanticType, abstract: true, parent: inClass + "SemanticType;4", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", required: true, min: 1}}, rules: []constraint{{property: "schema", types: []string{inClass + "NumericSchema;4"}, typesText: "NumericSchema"}}},
-	{id: inQtV2Class + "Radioactivity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "RadioactivityUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "RatioUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:bottomUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:topUnit", class: inClass + "EnumValue;4", required: true, min: 1}}},
-	{id: inQtV2Class + "ReactiveEnergy", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ReactiveEnergyUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "ReactivePower", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ReactivePowerUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "RelativeDensity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV2Class + "RelativeHumidity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV2Class + "Resistance", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ResistanceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "SoundPressure", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "SoundPressureUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "SymbolicUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: inProperty + "symbol;4", datatype: "string", required: true, min: 1}}},
-	{id: inQtV2Class + "Temperature", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "TemperatureUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Thrust", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "TimeSpan", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "TimeUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Torque", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "TorqueUnit", required: true, min: 1}}},
 	{id: inQtV2Class + "UnitPrefix", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: inProperty + "exponent;4", datatype: "integer", required: true, min: 1}, {id: inProperty + "symbol;4", datatype: "string", required: true, min: 1}}},
-	{id: inQtV2Class + "Velocity", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "VelocityUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Voltage", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "VoltageUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "Volume", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "VolumeUnit", required: true, min: 1}}},
-	{id: inQtV2Class + "VolumeFlowRate", kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", childOf: inQtV2Enum + "VolumeFlowRateUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Acceleration", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AccelerationUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Angle", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "AngularAcceleration", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AngularAccelerationUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "AngularVelocity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AngularVelocityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "ApparentEnergy", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ApparentEnergyUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "ApparentPower", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ApparentPowerUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Area", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AreaUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "BinaryUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x7fb9abffbebfe, versions: 0x1c, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:baseUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:prefix", class: inClass + "EnumValue;4"}}},
-	{id: inQtV3Class + "Capacitance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "CapacitanceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Concentration", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "Current", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "CurrentUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "DataRate", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "DataRateUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "DataSize", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "DataSizeUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "DecimalUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:baseUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:prefix", class: inClass + "EnumValue;4"}}},
-	{id: inQtV3Class + "Density", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Distance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "DynamicViscosity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "DynamicViscosityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Efficiency", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "ElectricCharge", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ChargeUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Energy", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "EnergyUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "EnergyRate", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Force", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Frequency", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "FrequencyUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "GasLeakageRate", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "GasLeakageRateUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Humidity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "DensityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Illuminance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "IlluminanceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Inductance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "InductanceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "IonizingRadiationDose", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "IonizingRadiationDoseUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Irradiance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "IrradianceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "KinematicViscosity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "KinematicViscosityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Latitude", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Length", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "LengthUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Longitude", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "AngleUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Luminance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "LuminanceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Luminosity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "LuminousFlux", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "LuminousFluxUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "LuminousIntensity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "LuminousIntensityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "MagneticFlux", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "MagneticFluxUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "MagneticInduction", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "MagneticInductionUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Mass", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "MassUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "MassFlowRate", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "MassFlowRateUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Power", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "PowerUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Pressure", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "PressureUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "QuantitativeType", kind: semanticType, abstract: true, parent: inClass + "SemanticType;4", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", required: true, min: 1}}, rules: []constraint{{property: "schema", types: []string{inClass + "NumericSchema;4"}, typesText: "NumericSchema"}}},
-	{id: inQtV3Class + "Radioactivity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "RadioactivityUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "RatioUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:bottomUnit", class: inClass + "EnumValue;4", required: true, min: 1}, {id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:topUnit", class: inClass + "EnumValue;4", required: true, min: 1}}},
-	{id: inQtV3Class + "ReactiveEnergy", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ReactiveEnergyUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "ReactivePower", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ReactivePowerUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "ReciprocalLength", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ReciprocalLengthUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "ReciprocalTime", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ReciprocalTimeUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "RelativeDensity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "RelativeHumidity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "RelativeMeasure", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "Resistance", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ResistanceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Scale", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "SoundPressure", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "SoundPressureUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "SymbolicUnit", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: inProperty + "symbol;4", datatype: "string", required: true, min: 1}}},
-	{id: inQtV3Class + "Temperature", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "TemperatureUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Throttle", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "Unitless", required: true, min: 1}}},
-	{id: inQtV3Class + "Thrust", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "ForceUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "TimeSpan", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "TimeUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Torque", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "TorqueUnit", required: true, min: 1}}},
 	{id: inQtV3Class + "UnitPrefix", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x100000, versions: 0x10, props: []supplementalProperty{{id: inProperty + "exponent;4", datatype: "integer", required: true, min: 1}, {id: inProperty + "symbol;4", datatype: "string", required: true, min: 1}}},
-	{id: inQtV3Class + "Velocity", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "VelocityUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Voltage", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "VoltageUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "Volume", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "VolumeUnit", required: true, min: 1}}},
-	{id: inQtV3Class + "VolumeFlowRate", kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", childOf: inQtV3Enum + "VolumeFlowRateUnit", required: true, min: 1}}},
 	{id: "dtmi:dtdl:extension:requirement:v1:Required", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x200000, versions: 0x18},
 	{id: "dtmi:dtdl:extension:requirement:v2:Required", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x800200000, versions: 0x18},
 	{id: "dtmi:iotcentral:class:AccelerationVector;2", kind: semanticType, parent: inClass + "SemanticType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AccelerationUnit;2"}}, rules: []constraint{{property: "schema", values: []string{"dtmi:iotcentral:schema:vector;2"}, valuesText: "vector"}}},
@@ -2442,90 +516,20 @@ var supplementals = [...]supplemental{
 	{id: inIotoperationsClass + "Qualified;4", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x21800200820, versions: 0x10, props: []supplementalProperty{{id: inIotoperationsProperty + "namespace;4", datatype: "string", required: true, min: 1, length: 128}}},
 	{id: inIotoperationsClass + "ScaledStatically;4", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: inIotoperationsProperty + "scaleFactor;4", datatype: "decimal", instance: "schema", required: true, min: 1}}, rules: []constraint{{property: "schema", types: []string{inClass + "NumericSchema;4"}, typesText: "NumericSchema"}}},
 	{id: inIotoperationsClass + "Subject;4", kind: adjunctType, parent: inClass + "AdjunctType;4", cotypes: 0x200000, versions: 0x10, rules: []constraint{{property: "fields", inverse: true, types: []string{inIotoperationsClass + "Detail;4"}, typesText: "Detail", noneOther: inIotoperationsClass + "Subject;4"}}},
-	{id: inStandardClass + "Acceleration;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AccelerationUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "AccelerationUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Angle;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AngleUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "AngleUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "AngularAcceleration;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AngularAccelerationUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "AngularAccelerationUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "AngularVelocity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AngularVelocityUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "AngularVelocityUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Area;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AreaUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "AreaUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
 	{id: inStandardClass + "BinaryPrefix;2", kind: unitAttribute, parent: inClass + "UnitAttribute;2", cotypes: 0x0, versions: 0x0, props: []supplementalProperty{{id: inProperty + "exponent;2", datatype: "integer", required: true, min: 1}, {id: inProperty + "symbol;2", datatype: "string", required: true, min: 1}}},
 	{id: inStandardClass + "BinaryUnit;2", kind: semanticUnit, parent: inClass + "SemanticUnit;2", cotypes: 0x100000000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "baseUnit;2", class: inClass + "Unit;2", required: true, min: 1}, {id: inProperty + "prefix;2", class: inStandardClass + "BinaryPrefix;2"}}},
-	{id: inStandardClass + "Capacitance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "CapacitanceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "CapacitanceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "ChargeUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Current;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "CurrentUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "CurrentUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "DataRate;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "DataRateUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "DataRateUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "DataSize;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "DataSizeUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "DataSizeUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
 	{id: inStandardClass + "DecimalPrefix;2", kind: unitAttribute, parent: inClass + "UnitAttribute;2", cotypes: 0x0, versions: 0x0, props: []supplementalProperty{{id: inProperty + "exponent;2", datatype: "integer", required: true, min: 1}, {id: inProperty + "symbol;2", datatype: "string", required: true, min: 1}}},
 	{id: inStandardClass + "DecimalUnit;2", kind: semanticUnit, parent: inClass + "SemanticUnit;2", cotypes: 0x100000000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "baseUnit;2", class: inClass + "Unit;2", required: true, min: 1}, {id: inProperty + "prefix;2", class: inStandardClass + "DecimalPrefix;2"}}},
-	{id: inStandardClass + "Density;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "DensityUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "DensityUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Distance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "LengthUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "ElectricCharge;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "ChargeUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "Energy;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "EnergyUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "EnergyUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Force;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "ForceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "ForceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Frequency;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "FrequencyUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "FrequencyUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Humidity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "DensityUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "Illuminance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "IlluminanceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "IlluminanceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Inductance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "InductanceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "InductanceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Latitude;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AngleUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "Length;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "LengthUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "LengthUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Longitude;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "AngleUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "Luminance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "LuminanceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "LuminanceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Luminosity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "PowerUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "LuminousFlux;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "LuminousFluxUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "LuminousFluxUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "LuminousIntensity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "LuminousIntensityUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "LuminousIntensityUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "MagneticFlux;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "MagneticFluxUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "MagneticFluxUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "MagneticInduction;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "MagneticInductionUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "MagneticInductionUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Mass;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "MassUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "MassFlowRate;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "MassFlowRateUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "MassFlowRateUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "MassUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Power;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "PowerUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "PowerUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Pressure;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "PressureUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "PressureUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
 	{id: inStandardClass + "QuantitativeType;2", kind: semanticType, abstract: true, parent: inClass + "SemanticType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inClass + "Unit;2", required: true, min: 1}}, rules: []constraint{{property: "schema", types: []string{inClass + "NumericSchema;2"}, typesText: "NumericSchema"}}},
 	{id: inStandardClass + "RatioUnit;2", kind: semanticUnit, parent: inClass + "SemanticUnit;2", cotypes: 0x100000000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "bottomUnit;2", class: inClass + "Unit;2", required: true, min: 1}, {id: inProperty + "topUnit;2", class: inClass + "Unit;2", required: true, min: 1}}},
-	{id: inStandardClass + "RelativeHumidity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "Unitless;2", required: true, min: 1}}},
-	{id: inStandardClass + "Resistance;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "ResistanceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "ResistanceUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "SoundPressure;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "SoundPressureUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "SoundPressureUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Temperature;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "TemperatureUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "TemperatureUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Thrust;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "ForceUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "TimeSpan;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "TimeUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "TimeUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Torque;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "TorqueUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "TorqueUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Unitless;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Velocity;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "VelocityUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "VelocityUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Voltage;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "VoltageUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "VoltageUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "Volume;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "VolumeUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "VolumeFlowRate;2", kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", class: inStandardClass + "VolumeFlowRateUnit;2", required: true, min: 1}}},
-	{id: inStandardClass + "VolumeFlowRateUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
-	{id: inStandardClass + "VolumeUnit;2", kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0},
+}
+
+var typeFamilies = [...]typeFamily{
+	{prefix: "dtmi:dtdl:extension:quantitativeTypes:v1:class:", suffix: "", like: supplemental{kind: semanticType, parent: inQtV1Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x8, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit", class: inClass + "EnumValue;3", required: true, min: 1}}}, units: "dtmi:dtdl:extension:quantitativeTypes:v1:enum:", lines: text29},
+	{prefix: "dtmi:dtdl:extension:quantitativeTypes:v2:class:", suffix: "", like: supplemental{kind: semanticType, parent: inQtV2Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v2:property:unit", class: inClass + "EnumValue;4", required: true, min: 1}}}, units: "dtmi:dtdl:extension:quantitativeTypes:v2:enum:", lines: text29},
+	{prefix: "dtmi:dtdl:extension:quantitativeTypes:v3:class:", suffix: "", like: supplemental{kind: semanticType, parent: inQtV3Class + "QuantitativeType", cotypes: 0x20820200180, versions: 0x10, props: []supplementalProperty{{id: "dtmi:dtdl:extension:quantitativeTypes:v3:property:unit", class: inClass + "EnumValue;4", required: true, min: 1}}}, units: "dtmi:dtdl:extension:quantitativeTypes:v3:enum:", lines: text30},
+	{prefix: "dtmi:standard:class:", suffix: ";2", like: supplemental{kind: semanticType, parent: inStandardClass + "QuantitativeType;2", cotypes: 0x20800000000, versions: 0x4, props: []supplementalProperty{{id: inProperty + "unit;2", required: true, min: 1}}}, units: "dtmi:standard:class:", class: true, lines: text31},
+	{prefix: "dtmi:standard:class:", suffix: ";2", like: supplemental{kind: unitType, parent: inClass + "Unit;2", cotypes: 0x0, versions: 0x0}, lines: text32},
 }
 
 var controls = [...]control{
@@ -2558,1345 +562,1400 @@ var controls = [...]control{
 	{version: 4, root: classObject, props: []string{"elementSchema", "schema"}, selfAllowed: true, depth: bound{8, 12, 24}},
 }
 
-// standardElements are sorted by identifier.
-var standardElements = [...]standardElement{
-	{id: inQtV1Enum + "AccelerationUnit", version: 3, class: classEnum, display: "AccelerationUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "metrePerSecondSquared", inQtV1Unit + "centimetrePerSecondSquared", inQtV1Unit + "gForce"}},
-	{id: inQtV1Enum + "AngleUnit", version: 3, class: classEnum, display: "AngleUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "radian", inQtV1Unit + "degreeOfArc", inQtV1Unit + "minuteOfArc", inQtV1Unit + "secondOfArc", inQtV1Unit + "turn"}},
-	{id: inQtV1Enum + "AngularAccelerationUnit", version: 3, class: classEnum, display: "AngularAccelerationUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "radianPerSecondSquared"}},
-	{id: inQtV1Enum + "AngularVelocityUnit", version: 3, class: classEnum, display: "AngularVelocityUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "radianPerSecond", inQtV1Unit + "degreePerSecond", inQtV1Unit + "revolutionPerSecond", inQtV1Unit + "revolutionPerMinute"}},
-	{id: inQtV1Enum + "ApparentEnergyUnit", version: 3, class: classEnum, display: "ApparentEnergyUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "voltAmpereHour", inQtV1Unit + "kilovoltAmpereHour", inQtV1Unit + "megavoltAmpereHour", inQtV1Unit + "gigavoltAmpereHour"}},
-	{id: inQtV1Enum + "ApparentPowerUnit", version: 3, class: classEnum, display: "ApparentPowerUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "voltAmpere", inQtV1Unit + "millivoltAmpere", inQtV1Unit + "kilovoltAmpere", inQtV1Unit + "megavoltAmpere", inQtV1Unit + "gigavoltAmpere"}},
-	{id: inQtV1Enum + "AreaUnit", version: 3, class: classEnum, display: "AreaUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "squareMetre", inQtV1Unit + "squareCentimetre", inQtV1Unit + "squareMillimetre", inQtV1Unit + "squareKilometre", inQtV1Unit + "hectare", inQtV1Unit + "squareFoot", inQtV1Unit + "squareInch", inQtV1Unit + "acre"}},
-	{id: inQtV1Enum + "BinaryPrefix", version: 3, class: classEnum, display: "BinaryPrefix", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unitprefix + "kibi", inQtV1Unitprefix + "mebi", inQtV1Unitprefix + "gibi", inQtV1Unitprefix + "tebi", inQtV1Unitprefix + "pebi", inQtV1Unitprefix + "exbi", inQtV1Unitprefix + "zebi", inQtV1Unitprefix + "yobi"}},
-	{id: inQtV1Enum + "CapacitanceUnit", version: 3, class: classEnum, display: "CapacitanceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "farad", inQtV1Unit + "millifarad", inQtV1Unit + "microfarad", inQtV1Unit + "nanofarad", inQtV1Unit + "picofarad"}},
-	{id: inQtV1Enum + "ChargeUnit", version: 3, class: classEnum, display: "ChargeUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "coulomb", inQtV1Unit + "ampereHour", inQtV1Unit + "milliampereHour"}},
-	{id: inQtV1Enum + "CurrentUnit", version: 3, class: classEnum, display: "CurrentUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "ampere", inQtV1Unit + "microampere", inQtV1Unit + "milliampere", inQtV1Unit + "kiloampere"}},
-	{id: inQtV1Enum + "DataRateUnit", version: 3, class: classEnum, display: "DataRateUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "bitPerSecond", inQtV1Unit + "kibibitPerSecond", inQtV1Unit + "mebibitPerSecond", inQtV1Unit + "gibibitPerSecond", inQtV1Unit + "tebibitPerSecond", inQtV1Unit + "exbibitPerSecond", inQtV1Unit + "zebibitPerSecond", inQtV1Unit + "yobibitPerSecond", inQtV1Unit + "bytePerSecond", inQtV1Unit + "kibibytePerSecond", inQtV1Unit + "mebibytePerSecond", inQtV1Unit + "gibibytePerSecond", inQtV1Unit + "tebibytePerSecond", inQtV1Unit + "exbibytePerSecond", inQtV1Unit + "zebibytePerSecond", inQtV1Unit + "yobibytePerSecond"}},
-	{id: inQtV1Enum + "DataSizeUnit", version: 3, class: classEnum, display: "DataSizeUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "bit", inQtV1Unit + "kibibit", inQtV1Unit + "mebibit", inQtV1Unit + "gibibit", inQtV1Unit + "tebibit", inQtV1Unit + "exbibit", inQtV1Unit + "zebibit", inQtV1Unit + "yobibit", inQtV1Unit + "byte", inQtV1Unit + "kibibyte", inQtV1Unit + "mebibyte", inQtV1Unit + "gibibyte", inQtV1Unit + "tebibyte", inQtV1Unit + "exbibyte", inQtV1Unit + "zebibyte", inQtV1Unit + "yobibyte"}},
-	{id: inQtV1Enum + "DecimalPrefix", version: 3, class: classEnum, display: "DecimalPrefix", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unitprefix + "deci", inQtV1Unitprefix + "centi", inQtV1Unitprefix + "milli", inQtV1Unitprefix + "micro", inQtV1Unitprefix + "nano", inQtV1Unitprefix + "pico", inQtV1Unitprefix + "femto", inQtV1Unitprefix + "atto", inQtV1Unitprefix + "zepto", inQtV1Unitprefix + "yocto", inQtV1Unitprefix + "deca", inQtV1Unitprefix + "hecto", inQtV1Unitprefix + "kilo", inQtV1Unitprefix + "mega", inQtV1Unitprefix + "giga", inQtV1Unitprefix + "tera", inQtV1Unitprefix + "peta", inQtV1Unitprefix + "exa", inQtV1Unitprefix + "zetta", inQtV1Unitprefix + "yotta"}},
-	{id: inQtV1Enum + "DensityUnit", version: 3, class: classEnum, display: "DensityUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "kilogramPerCubicMetre", inQtV1Unit + "gramPerCubicMetre", inQtV1Unit + "milligramPerCubicMetre", inQtV1Unit + "microgramPerCubicMetre"}},
-	{id: inQtV1Enum + "EnergyUnit", version: 3, class: classEnum, display: "EnergyUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "joule", inQtV1Unit + "kilojoule", inQtV1Unit + "megajoule", inQtV1Unit + "gigajoule", inQtV1Unit + "electronvolt", inQtV1Unit + "megaelectronvolt", inQtV1Unit + "wattHour", inQtV1Unit + "milliwattHour", inQtV1Unit + "kilowattHour", inQtV1Unit + "megawattHour", inQtV1Unit + "gigawattHour", inQtV1Unit + "terawattHour", inQtV1Unit + "britishThermalUnit", inQtV1Unit + "kiloBritishThermalUnit"}},
-	{id: inQtV1Enum + "ForceUnit", version: 3, class: classEnum, display: "ForceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "newton", inQtV1Unit + "pound", inQtV1Unit + "ounce", inQtV1Unit + "ton"}},
-	{id: inQtV1Enum + "FrequencyUnit", version: 3, class: classEnum, display: "FrequencyUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "hertz", inQtV1Unit + "millihertz", inQtV1Unit + "kilohertz", inQtV1Unit + "megahertz", inQtV1Unit + "gigahertz"}},
-	{id: inQtV1Enum + "IlluminanceUnit", version: 3, class: classEnum, display: "IlluminanceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "lux", inQtV1Unit + "footcandle"}},
-	{id: inQtV1Enum + "InductanceUnit", version: 3, class: classEnum, display: "InductanceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "henry", inQtV1Unit + "millihenry", inQtV1Unit + "microhenry"}},
-	{id: inQtV1Enum + "IonizingRadiationDoseUnit", version: 3, class: classEnum, display: "IonizingRadiationDoseUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "gray", inQtV1Unit + "milligray", inQtV1Unit + "microgray", inQtV1Unit + "sievert", inQtV1Unit + "millisievert", inQtV1Unit + "microsievert"}},
-	{id: inQtV1Enum + "IrradianceUnit", version: 3, class: classEnum, display: "IrradianceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "wattPerSquareMetre"}},
-	{id: inQtV1Enum + "LengthUnit", version: 3, class: classEnum, display: "LengthUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "metre", inQtV1Unit + "centimetre", inQtV1Unit + "millimetre", inQtV1Unit + "micrometre", inQtV1Unit + "nanometre", inQtV1Unit + "kilometre", inQtV1Unit + "foot", inQtV1Unit + "inch", inQtV1Unit + "mile", inQtV1Unit + "nauticalMile", inQtV1Unit + "astronomicalUnit"}},
-	{id: inQtV1Enum + "LuminanceUnit", version: 3, class: classEnum, display: "LuminanceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "candelaPerSquareMetre"}},
-	{id: inQtV1Enum + "LuminousFluxUnit", version: 3, class: classEnum, display: "LuminousFluxUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "lumen"}},
-	{id: inQtV1Enum + "LuminousIntensityUnit", version: 3, class: classEnum, display: "LuminousIntensityUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "candela"}},
-	{id: inQtV1Enum + "MagneticFluxUnit", version: 3, class: classEnum, display: "MagneticFluxUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "weber", inQtV1Unit + "maxwell"}},
-	{id: inQtV1Enum + "MagneticInductionUnit", version: 3, class: classEnum, display: "MagneticInductionUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "tesla", inQtV1Unit + "gauss"}},
-	{id: inQtV1Enum + "MassFlowRateUnit", version: 3, class: classEnum, display: "MassFlowRateUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "gramPerSecond", inQtV1Unit + "kilogramPerSecond", inQtV1Unit + "gramPerHour", inQtV1Unit + "kilogramPerHour", inQtV1Unit + "massPoundPerHour"}},
-	{id: inQtV1Enum + "MassUnit", version: 3, class: classEnum, display: "MassUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "kilogram", inQtV1Unit + "gram", inQtV1Unit + "milligram", inQtV1Unit + "microgram", inQtV1Unit + "tonne", inQtV1Unit + "slug", inQtV1Unit + "massPound"}},
-	{id: inQtV1Enum + "PowerUnit", version: 3, class: classEnum, display: "PowerUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "watt", inQtV1Unit + "microwatt", inQtV1Unit + "milliwatt", inQtV1Unit + "kilowatt", inQtV1Unit + "megawatt", inQtV1Unit + "gigawatt", inQtV1Unit + "horsepower", inQtV1Unit + "joulePerSecond", inQtV1Unit + "kilojoulePerSecond", inQtV1Unit + "joulePerHour", inQtV1Unit + "kilojoulePerHour", inQtV1Unit + "megajoulePerHour", inQtV1Unit + "gigajoulePerHour", inQtV1Unit + "britishThermalUnitPerHour", inQtV1Unit + "kiloBritishThermalUnitPerHour", inQtV1Unit + "kilowattHourPerYear", inQtV1Unit + "tonOfRefrigeration"}},
-	{id: inQtV1Enum + "PressureUnit", version: 3, class: classEnum, display: "PressureUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "pascal", inQtV1Unit + "decapascal", inQtV1Unit + "hectopascal", inQtV1Unit + "kilopascal", inQtV1Unit + "bar", inQtV1Unit + "millibar", inQtV1Unit + "millimetresOfMercury", inQtV1Unit + "poundPerSquareInch", inQtV1Unit + "inchesOfMercury", inQtV1Unit + "inchesOfWater"}},
-	{id: inQtV1Enum + "RadioactivityUnit", version: 3, class: classEnum, display: "RadioactivityUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "becquerel", inQtV1Unit + "kilobecquerel", inQtV1Unit + "megabecquerel", inQtV1Unit + "gigabecquerel"}},
-	{id: inQtV1Enum + "ReactiveEnergyUnit", version: 3, class: classEnum, display: "ReactiveEnergyUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "voltAmpereReactiveHour", inQtV1Unit + "kilovoltAmpereReactiveHour", inQtV1Unit + "megavoltAmpereReactiveHour", inQtV1Unit + "gigavoltAmpereReactiveHour"}},
-	{id: inQtV1Enum + "ReactivePowerUnit", version: 3, class: classEnum, display: "ReactivePowerUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "voltAmpereReactive", inQtV1Unit + "millivoltAmpereReactive", inQtV1Unit + "kilovoltAmpereReactive", inQtV1Unit + "megavoltAmpereReactive", inQtV1Unit + "gigavoltAmpereReactive"}},
-	{id: inQtV1Enum + "ResistanceUnit", version: 3, class: classEnum, display: "ResistanceUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "ohm", inQtV1Unit + "milliohm", inQtV1Unit + "kiloohm", inQtV1Unit + "megaohm"}},
-	{id: inQtV1Enum + "SoundPressureUnit", version: 3, class: classEnum, display: "SoundPressureUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "decibel", inQtV1Unit + "bel"}},
-	{id: inQtV1Enum + "TemperatureUnit", version: 3, class: classEnum, display: "TemperatureUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "kelvin", inQtV1Unit + "degreeCelsius", inQtV1Unit + "degreeFahrenheit"}},
-	{id: inQtV1Enum + "TimeUnit", version: 3, class: classEnum, display: "TimeUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "second", inQtV1Unit + "millisecond", inQtV1Unit + "microsecond", inQtV1Unit + "nanosecond", inQtV1Unit + "minute", inQtV1Unit + "hour", inQtV1Unit + "day", inQtV1Unit + "year"}},
-	{id: inQtV1Enum + "TorqueUnit", version: 3, class: classEnum, display: "TorqueUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "newtonMetre"}},
-	{id: inQtV1Enum + "Unitless", version: 3, class: classEnum, display: "Unitless", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "unity", inQtV1Unit + "percent", inQtV1Unit + "partsPerMillion", inQtV1Unit + "partsPerBillion", inQtV1Unit + "partsPerTrillion", inQtV1Unit + "partsPerQuadrillion"}},
-	{id: inQtV1Enum + "VelocityUnit", version: 3, class: classEnum, display: "VelocityUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "metrePerSecond", inQtV1Unit + "centimetrePerSecond", inQtV1Unit + "kilometrePerSecond", inQtV1Unit + "metrePerHour", inQtV1Unit + "kilometrePerHour", inQtV1Unit + "milePerHour", inQtV1Unit + "milePerSecond", inQtV1Unit + "knot"}},
-	{id: inQtV1Enum + "VoltageUnit", version: 3, class: classEnum, display: "VoltageUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "volt", inQtV1Unit + "millivolt", inQtV1Unit + "microvolt", inQtV1Unit + "kilovolt", inQtV1Unit + "megavolt"}},
-	{id: inQtV1Enum + "VolumeFlowRateUnit", version: 3, class: classEnum, display: "VolumeFlowRateUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "litrePerSecond", inQtV1Unit + "millilitrePerSecond", inQtV1Unit + "litrePerMinute", inQtV1Unit + "millilitrePerMinute", inQtV1Unit + "litrePerHour", inQtV1Unit + "millilitrePerHour", inQtV1Unit + "gallonPerMinute", inQtV1Unit + "gallonPerHour", inQtV1Unit + "cubicFootPerMinute", inQtV1Unit + "cubicMetrePerHour", inQtV1Unit + "cubicMetrePerMinute", inQtV1Unit + "cubicMetrePerSecond"}},
-	{id: inQtV1Enum + "VolumeUnit", version: 3, class: classEnum, display: "VolumeUnit", schema: inInstanceSchema + "string;3", parts: []string{inQtV1Unit + "cubicMetre", inQtV1Unit + "cubicCentimetre", inQtV1Unit + "litre", inQtV1Unit + "millilitre", inQtV1Unit + "cubicFoot", inQtV1Unit + "cubicInch", inQtV1Unit + "fluidOunce", inQtV1Unit + "gallon"}},
-	{id: inQtV1Unit + "acre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "acre", display: "acre", symbol: "ac", value: "acre"},
-	{id: inQtV1Unit + "ampere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CurrentUnit", name: "ampere", display: "ampere", symbol: "A", value: "ampere"},
-	{id: inQtV1Unit + "ampereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ChargeUnit", name: "ampereHour", display: "ampere hour", symbol: "Ah", value: "ampereHour"},
-	{id: inQtV1Unit + "astronomicalUnit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "astronomicalUnit", display: "astronomical unit", symbol: "AU", value: "astronomicalUnit"},
-	{id: inQtV1Unit + "bar", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "bar", display: "bar", symbol: "bar", value: "bar"},
-	{id: inQtV1Unit + "becquerel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "RadioactivityUnit", name: "becquerel", display: "becquerel", symbol: "Bq", value: "becquerel"},
-	{id: inQtV1Unit + "bel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "SoundPressureUnit", name: "bel", display: "bel", symbol: "B", value: "bel"},
-	{id: inQtV1Unit + "bit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "bit", display: "bit", symbol: "bit", value: "bit"},
-	{id: inQtV1Unit + "bitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "bitPerSecond", display: "bit per second", symbol: "bps", value: "bitPerSecond"},
-	{id: inQtV1Unit + "britishThermalUnit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "britishThermalUnit", display: "British thermal unit", symbol: "BTU", value: "britishThermalUnit"},
-	{id: inQtV1Unit + "britishThermalUnitPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "britishThermalUnitPerHour", display: "British thermal unitPerHour", symbol: "BTU/h", value: "britishThermalUnitPerHour"},
-	{id: inQtV1Unit + "byte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "byte", display: "byte", symbol: "B", value: "byte"},
-	{id: inQtV1Unit + "bytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "bytePerSecond", display: "byte per second", symbol: "Bps", value: "bytePerSecond"},
-	{id: inQtV1Unit + "candela", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LuminousIntensityUnit", name: "candela", display: "candela", symbol: "cd", value: "candela"},
-	{id: inQtV1Unit + "candelaPerSquareMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LuminanceUnit", name: "candelaPerSquareMetre", display: "candela per square metre", symbol: "cd/m²", value: "candelaPerSquareMetre"},
-	{id: inQtV1Unit + "centimetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "centimetre", display: "centimetre", symbol: "cm", value: "centimetre"},
-	{id: inQtV1Unit + "centimetrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "centimetrePerSecond", display: "centimetre per second", symbol: "cm/s", value: "centimetrePerSecond"},
-	{id: inQtV1Unit + "centimetrePerSecondSquared", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AccelerationUnit", name: "centimetrePerSecondSquared", display: "centimetre per second squared", symbol: "cm/s²", value: "centimetrePerSecondSquared"},
-	{id: inQtV1Unit + "coulomb", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ChargeUnit", name: "coulomb", display: "coulomb", symbol: "C", value: "coulomb"},
-	{id: inQtV1Unit + "cubicCentimetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "cubicCentimetre", display: "cubic centimetre", symbol: "cm³", value: "cubicCentimetre"},
-	{id: inQtV1Unit + "cubicFoot", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "cubicFoot", display: "cubic foot", symbol: "ft³", value: "cubicFoot"},
-	{id: inQtV1Unit + "cubicFootPerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "cubicFootPerMinute", display: "cubic foot per minute", symbol: "ft³/min", value: "cubicFootPerMinute"},
-	{id: inQtV1Unit + "cubicInch", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "cubicInch", display: "cubic inch", symbol: "in³", value: "cubicInch"},
-	{id: inQtV1Unit + "cubicMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "cubicMetre", display: "cubic metre", symbol: "m³", value: "cubicMetre"},
-	{id: inQtV1Unit + "cubicMetrePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "cubicMetrePerHour", display: "cubic metre per hour", symbol: "m³/h", value: "cubicMetrePerHour"},
-	{id: inQtV1Unit + "cubicMetrePerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "cubicMetrePerMinute", display: "cubic metre per minute", symbol: "m³/min", value: "cubicMetrePerMinute"},
-	{id: inQtV1Unit + "cubicMetrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "cubicMetrePerSecond", display: "cubic metre per second", symbol: "m³/s", value: "cubicMetrePerSecond"},
-	{id: inQtV1Unit + "day", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "day", display: "day", symbol: "d", value: "day"},
-	{id: inQtV1Unit + "decapascal", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "decapascal", display: "decapascal", symbol: "daPa", value: "decapascal"},
-	{id: inQtV1Unit + "decibel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "SoundPressureUnit", name: "decibel", display: "decibel", symbol: "dB", value: "decibel"},
-	{id: inQtV1Unit + "degreeCelsius", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TemperatureUnit", name: "degreeCelsius", display: "degree celsius", symbol: "°C", value: "degreeCelsius"},
-	{id: inQtV1Unit + "degreeFahrenheit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TemperatureUnit", name: "degreeFahrenheit", display: "degree fahrenheit", symbol: "°F", value: "degreeFahrenheit"},
-	{id: inQtV1Unit + "degreeOfArc", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngleUnit", name: "degreeOfArc", display: "degree of arc", symbol: "°", value: "degreeOfArc"},
-	{id: inQtV1Unit + "degreePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngularVelocityUnit", name: "degreePerSecond", display: "degree per second", symbol: "°/s", value: "degreePerSecond"},
-	{id: inQtV1Unit + "electronvolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "electronvolt", display: "electronvolt", symbol: "eV", value: "electronvolt"},
-	{id: inQtV1Unit + "exbibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "exbibit", display: "exbibit", symbol: "Eibit", value: "exbibit"},
-	{id: inQtV1Unit + "exbibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "exbibitPerSecond", display: "exbibit per second", symbol: "Eibps", value: "exbibitPerSecond"},
-	{id: inQtV1Unit + "exbibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "exbibyte", display: "exbibyte", symbol: "EiB", value: "exbibyte"},
-	{id: inQtV1Unit + "exbibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "exbibytePerSecond", display: "exbibyte per second", symbol: "EiBps", value: "exbibytePerSecond"},
-	{id: inQtV1Unit + "farad", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CapacitanceUnit", name: "farad", display: "farad", symbol: "F", value: "farad"},
-	{id: inQtV1Unit + "fluidOunce", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "fluidOunce", display: "fluid ounce", symbol: "fl oz", value: "fluidOunce"},
-	{id: inQtV1Unit + "foot", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "foot", display: "foot", symbol: "ft", value: "foot"},
-	{id: inQtV1Unit + "footcandle", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IlluminanceUnit", name: "footcandle", display: "footcandle", symbol: "fc", value: "footcandle"},
-	{id: inQtV1Unit + "gForce", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AccelerationUnit", name: "gForce", display: "g-force", symbol: "g", value: "gForce"},
-	{id: inQtV1Unit + "gallon", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "gallon", display: "gallon", symbol: "gal", value: "gallon"},
-	{id: inQtV1Unit + "gallonPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "gallonPerHour", display: "gallon per hour", symbol: "gal/h", value: "gallonPerHour"},
-	{id: inQtV1Unit + "gallonPerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "gallonPerMinute", display: "gallon per minute", symbol: "gal/min", value: "gallonPerMinute"},
-	{id: inQtV1Unit + "gauss", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MagneticInductionUnit", name: "gauss", display: "gauss", symbol: "G", value: "gauss"},
-	{id: inQtV1Unit + "gibibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "gibibit", display: "gibibit", symbol: "Gibit", value: "gibibit"},
-	{id: inQtV1Unit + "gibibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "gibibitPerSecond", display: "gibibit per second", symbol: "Gibps", value: "gibibitPerSecond"},
-	{id: inQtV1Unit + "gibibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "gibibyte", display: "gibibyte", symbol: "GiB", value: "gibibyte"},
-	{id: inQtV1Unit + "gibibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "gibibytePerSecond", display: "gibibyte per second", symbol: "GiBps", value: "gibibytePerSecond"},
-	{id: inQtV1Unit + "gigabecquerel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "RadioactivityUnit", name: "gigabecquerel", display: "gigabecquerel", symbol: "GBq", value: "gigabecquerel"},
-	{id: inQtV1Unit + "gigahertz", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "FrequencyUnit", name: "gigahertz", display: "gigahertz", symbol: "GHz", value: "gigahertz"},
-	{id: inQtV1Unit + "gigajoule", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "gigajoule", display: "gigajoule", symbol: "GJ", value: "gigajoule"},
-	{id: inQtV1Unit + "gigajoulePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "gigajoulePerHour", display: "gigajoulePerHour", symbol: "GJ/h", value: "gigajoulePerHour"},
-	{id: inQtV1Unit + "gigavoltAmpere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentPowerUnit", name: "gigavoltAmpere", display: "gigavolt-ampere", symbol: "GVA", value: "gigavoltAmpere"},
-	{id: inQtV1Unit + "gigavoltAmpereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentEnergyUnit", name: "gigavoltAmpereHour", display: "gigavolt-ampere-hour", symbol: "GVAh", value: "gigavoltAmpereHour"},
-	{id: inQtV1Unit + "gigavoltAmpereReactive", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactivePowerUnit", name: "gigavoltAmpereReactive", display: "gigavolt-ampere reactive", symbol: "Gvar", value: "gigavoltAmpereReactive"},
-	{id: inQtV1Unit + "gigavoltAmpereReactiveHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactiveEnergyUnit", name: "gigavoltAmpereReactiveHour", display: "gigavolt-ampere-reactive-hour", symbol: "Gvarh", value: "gigavoltAmpereReactiveHour"},
-	{id: inQtV1Unit + "gigawatt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "gigawatt", display: "gigawatt", symbol: "GW", value: "gigawatt"},
-	{id: inQtV1Unit + "gigawattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "gigawattHour", display: "gigawatt-hour", symbol: "GWh", value: "gigawattHour"},
-	{id: inQtV1Unit + "gram", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "gram", display: "gram", symbol: "g", value: "gram"},
-	{id: inQtV1Unit + "gramPerCubicMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DensityUnit", name: "gramPerCubicMetre", display: "gram per cubic metre", symbol: "g/m³", value: "gramPerCubicMetre"},
-	{id: inQtV1Unit + "gramPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassFlowRateUnit", name: "gramPerHour", display: "gram per hour", symbol: "g/h", value: "gramPerHour"},
-	{id: inQtV1Unit + "gramPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassFlowRateUnit", name: "gramPerSecond", display: "gram per second", symbol: "g/s", value: "gramPerSecond"},
-	{id: inQtV1Unit + "gray", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "gray", display: "gray", symbol: "Gy", value: "gray"},
-	{id: inQtV1Unit + "hectare", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "hectare", display: "hectare", symbol: "ha", value: "hectare"},
-	{id: inQtV1Unit + "hectopascal", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "hectopascal", display: "hectopascal", symbol: "hPa", value: "hectopascal"},
-	{id: inQtV1Unit + "henry", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "InductanceUnit", name: "henry", display: "henry", symbol: "H", value: "henry"},
-	{id: inQtV1Unit + "hertz", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "FrequencyUnit", name: "hertz", display: "hertz", symbol: "Hz", value: "hertz"},
-	{id: inQtV1Unit + "horsepower", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "horsepower", display: "horsepower", symbol: "hp", value: "horsepower"},
-	{id: inQtV1Unit + "hour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "hour", display: "hour", symbol: "h", value: "hour"},
-	{id: inQtV1Unit + "inch", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "inch", display: "inch", symbol: "in", value: "inch"},
-	{id: inQtV1Unit + "inchesOfMercury", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "inchesOfMercury", display: "inches of mercury", symbol: "inHg", value: "inchesOfMercury"},
-	{id: inQtV1Unit + "inchesOfWater", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "inchesOfWater", display: "inches of water", symbol: "inH2O", value: "inchesOfWater"},
-	{id: inQtV1Unit + "joule", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "joule", display: "joule", symbol: "J", value: "joule"},
-	{id: inQtV1Unit + "joulePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "joulePerHour", display: "joulePerHour", symbol: "J/h", value: "joulePerHour"},
-	{id: inQtV1Unit + "joulePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "joulePerSecond", display: "joulePerSecond", symbol: "J/s", value: "joulePerSecond"},
-	{id: inQtV1Unit + "kelvin", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TemperatureUnit", name: "kelvin", display: "kelvin", symbol: "K", value: "kelvin"},
-	{id: inQtV1Unit + "kibibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "kibibit", display: "kibibit", symbol: "Kibit", value: "kibibit"},
-	{id: inQtV1Unit + "kibibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "kibibitPerSecond", display: "kibibit per second", symbol: "Kibps", value: "kibibitPerSecond"},
-	{id: inQtV1Unit + "kibibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "kibibyte", display: "kibibyte", symbol: "KiB", value: "kibibyte"},
-	{id: inQtV1Unit + "kibibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "kibibytePerSecond", display: "kibibyte per second", symbol: "KiBps", value: "kibibytePerSecond"},
-	{id: inQtV1Unit + "kiloBritishThermalUnit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "kiloBritishThermalUnit", display: "kilo-British thermal unit", symbol: "kBTU", value: "kiloBritishThermalUnit"},
-	{id: inQtV1Unit + "kiloBritishThermalUnitPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "kiloBritishThermalUnitPerHour", display: "kilo-British thermal unitPerHour", symbol: "kBTU/h", value: "kiloBritishThermalUnitPerHour"},
-	{id: inQtV1Unit + "kiloampere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CurrentUnit", name: "kiloampere", display: "kiloampere", symbol: "kA", value: "kiloampere"},
-	{id: inQtV1Unit + "kilobecquerel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "RadioactivityUnit", name: "kilobecquerel", display: "kilobecquerel", symbol: "kBq", value: "kilobecquerel"},
-	{id: inQtV1Unit + "kilogram", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "kilogram", display: "kilogram", symbol: "kg", value: "kilogram"},
-	{id: inQtV1Unit + "kilogramPerCubicMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DensityUnit", name: "kilogramPerCubicMetre", display: "kilogram per cubic metre", symbol: "kg/m³", value: "kilogramPerCubicMetre"},
-	{id: inQtV1Unit + "kilogramPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassFlowRateUnit", name: "kilogramPerHour", display: "kilogram per hour", symbol: "kg/h", value: "kilogramPerHour"},
-	{id: inQtV1Unit + "kilogramPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassFlowRateUnit", name: "kilogramPerSecond", display: "kilogram per second", symbol: "kg/s", value: "kilogramPerSecond"},
-	{id: inQtV1Unit + "kilohertz", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "FrequencyUnit", name: "kilohertz", display: "kilohertz", symbol: "kHz", value: "kilohertz"},
-	{id: inQtV1Unit + "kilojoule", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "kilojoule", display: "kilojoule", symbol: "kJ", value: "kilojoule"},
-	{id: inQtV1Unit + "kilojoulePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "kilojoulePerHour", display: "kilojoulePerHour", symbol: "kJ/h", value: "kilojoulePerHour"},
-	{id: inQtV1Unit + "kilojoulePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "kilojoulePerSecond", display: "kilojoulePerSecond", symbol: "kJ/s", value: "kilojoulePerSecond"},
-	{id: inQtV1Unit + "kilometre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "kilometre", display: "kilometre", symbol: "km", value: "kilometre"},
-	{id: inQtV1Unit + "kilometrePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "kilometrePerHour", display: "kilometre per hour", symbol: "km/h", value: "kilometrePerHour"},
-	{id: inQtV1Unit + "kilometrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "kilometrePerSecond", display: "kilometre per second", symbol: "km/s", value: "kilometrePerSecond"},
-	{id: inQtV1Unit + "kiloohm", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ResistanceUnit", name: "kiloohm", display: "kiloohm", symbol: "kΩ", value: "kiloohm"},
-	{id: inQtV1Unit + "kilopascal", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "kilopascal", display: "kilopascal", symbol: "kPa", value: "kilopascal"},
-	{id: inQtV1Unit + "kilovolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VoltageUnit", name: "kilovolt", display: "kilovolt", symbol: "kV", value: "kilovolt"},
-	{id: inQtV1Unit + "kilovoltAmpere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentPowerUnit", name: "kilovoltAmpere", display: "kilovolt-ampere", symbol: "kVA", value: "kilovoltAmpere"},
-	{id: inQtV1Unit + "kilovoltAmpereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentEnergyUnit", name: "kilovoltAmpereHour", display: "kilovolt-ampere-hour", symbol: "kVAh", value: "kilovoltAmpereHour"},
-	{id: inQtV1Unit + "kilovoltAmpereReactive", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactivePowerUnit", name: "kilovoltAmpereReactive", display: "kilovolt-ampere reactive", symbol: "kvar", value: "kilovoltAmpereReactive"},
-	{id: inQtV1Unit + "kilovoltAmpereReactiveHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactiveEnergyUnit", name: "kilovoltAmpereReactiveHour", display: "kilovolt-ampere-reactive-hour", symbol: "kvarh", value: "kilovoltAmpereReactiveHour"},
-	{id: inQtV1Unit + "kilowatt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "kilowatt", display: "kilowatt", symbol: "kW", value: "kilowatt"},
-	{id: inQtV1Unit + "kilowattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "kilowattHour", display: "kilowatt-hour", symbol: "kWh", value: "kilowattHour"},
-	{id: inQtV1Unit + "kilowattHourPerYear", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "kilowattHourPerYear", display: "kilowatt-hour per year", symbol: "kWh/yr", value: "kilowattHourPerYear"},
-	{id: inQtV1Unit + "knot", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "knot", display: "knot", symbol: "kn", value: "knot"},
-	{id: inQtV1Unit + "litre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "litre", display: "litre", symbol: "l", value: "litre"},
-	{id: inQtV1Unit + "litrePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "litrePerHour", display: "litre per hour", symbol: "l/h", value: "litrePerHour"},
-	{id: inQtV1Unit + "litrePerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "litrePerMinute", display: "litre per minute", symbol: "l/min", value: "litrePerMinute"},
-	{id: inQtV1Unit + "litrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "litrePerSecond", display: "litre per second", symbol: "l/s", value: "litrePerSecond"},
-	{id: inQtV1Unit + "lumen", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LuminousFluxUnit", name: "lumen", display: "lumen", symbol: "lm", value: "lumen"},
-	{id: inQtV1Unit + "lux", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IlluminanceUnit", name: "lux", display: "lux", symbol: "lx", value: "lux"},
-	{id: inQtV1Unit + "massPound", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "massPound", display: "pound", symbol: "lb", value: "massPound"},
-	{id: inQtV1Unit + "massPoundPerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassFlowRateUnit", name: "massPoundPerHour", display: "pound per hour", symbol: "lb/h", value: "massPoundPerHour"},
-	{id: inQtV1Unit + "maxwell", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MagneticFluxUnit", name: "maxwell", display: "maxwell", symbol: "Mx", value: "maxwell"},
-	{id: inQtV1Unit + "mebibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "mebibit", display: "mebibit", symbol: "Mibit", value: "mebibit"},
-	{id: inQtV1Unit + "mebibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "mebibitPerSecond", display: "mebibit per second", symbol: "Mibps", value: "mebibitPerSecond"},
-	{id: inQtV1Unit + "mebibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "mebibyte", display: "mebibyte", symbol: "MiB", value: "mebibyte"},
-	{id: inQtV1Unit + "mebibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "mebibytePerSecond", display: "mebibyte per second", symbol: "MiBps", value: "mebibytePerSecond"},
-	{id: inQtV1Unit + "megabecquerel", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "RadioactivityUnit", name: "megabecquerel", display: "megabecquerel", symbol: "MBq", value: "megabecquerel"},
-	{id: inQtV1Unit + "megaelectronvolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "megaelectronvolt", display: "megaelectronvolt", symbol: "MeV", value: "megaelectronvolt"},
-	{id: inQtV1Unit + "megahertz", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "FrequencyUnit", name: "megahertz", display: "megahertz", symbol: "MHz", value: "megahertz"},
-	{id: inQtV1Unit + "megajoule", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "megajoule", display: "megajoule", symbol: "MJ", value: "megajoule"},
-	{id: inQtV1Unit + "megajoulePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "megajoulePerHour", display: "megajoulePerHour", symbol: "MJ/h", value: "megajoulePerHour"},
-	{id: inQtV1Unit + "megaohm", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ResistanceUnit", name: "megaohm", display: "megaohm", symbol: "MΩ", value: "megaohm"},
-	{id: inQtV1Unit + "megavolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VoltageUnit", name: "megavolt", display: "megavolt", symbol: "MV", value: "megavolt"},
-	{id: inQtV1Unit + "megavoltAmpere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentPowerUnit", name: "megavoltAmpere", display: "megavolt-ampere", symbol: "MVA", value: "megavoltAmpere"},
-	{id: inQtV1Unit + "megavoltAmpereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentEnergyUnit", name: "megavoltAmpereHour", display: "megavolt-ampere-hour", symbol: "MVAh", value: "megavoltAmpereHour"},
-	{id: inQtV1Unit + "megavoltAmpereReactive", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactivePowerUnit", name: "megavoltAmpereReactive", display: "megavolt-ampere reactive", symbol: "Mvar", value: "megavoltAmpereReactive"},
-	{id: inQtV1Unit + "megavoltAmpereReactiveHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactiveEnergyUnit", name: "megavoltAmpereReactiveHour", display: "megavolt-ampere-reactive-hour", symbol: "Mvarh", value: "megavoltAmpereReactiveHour"},
-	{id: inQtV1Unit + "megawatt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "megawatt", display: "megawatt", symbol: "MW", value: "megawatt"},
-	{id: inQtV1Unit + "megawattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "megawattHour", display: "megawatt-hour", symbol: "MWh", value: "megawattHour"},
-	{id: inQtV1Unit + "metre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "metre", display: "metre", symbol: "m", value: "metre"},
-	{id: inQtV1Unit + "metrePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "metrePerHour", display: "metre per hour", symbol: "m/h", value: "metrePerHour"},
-	{id: inQtV1Unit + "metrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "metrePerSecond", display: "metre per second", symbol: "m/s", value: "metrePerSecond"},
-	{id: inQtV1Unit + "metrePerSecondSquared", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AccelerationUnit", name: "metrePerSecondSquared", display: "metre per second squared", symbol: "m/s²", value: "metrePerSecondSquared"},
-	{id: inQtV1Unit + "microampere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CurrentUnit", name: "microampere", display: "microampere", symbol: "µA", value: "microampere"},
-	{id: inQtV1Unit + "microfarad", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CapacitanceUnit", name: "microfarad", display: "microfarad", symbol: "µF", value: "microfarad"},
-	{id: inQtV1Unit + "microgram", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "microgram", display: "microgram", symbol: "µg", value: "microgram"},
-	{id: inQtV1Unit + "microgramPerCubicMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DensityUnit", name: "microgramPerCubicMetre", display: "microgram per cubic metre", symbol: "µg/m³", value: "microgramPerCubicMetre"},
-	{id: inQtV1Unit + "microgray", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "microgray", display: "microgray", symbol: "µGy", value: "microgray"},
-	{id: inQtV1Unit + "microhenry", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "InductanceUnit", name: "microhenry", display: "microhenry", symbol: "µH", value: "microhenry"},
-	{id: inQtV1Unit + "micrometre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "micrometre", display: "micrometre", symbol: "µm", value: "micrometre"},
-	{id: inQtV1Unit + "microsecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "microsecond", display: "microsecond", symbol: "µs", value: "microsecond"},
-	{id: inQtV1Unit + "microsievert", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "microsievert", display: "microsievert", symbol: "µSv", value: "microsievert"},
-	{id: inQtV1Unit + "microvolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VoltageUnit", name: "microvolt", display: "microvolt", symbol: "µV", value: "microvolt"},
-	{id: inQtV1Unit + "microwatt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "microwatt", display: "microwatt", symbol: "µW", value: "microwatt"},
-	{id: inQtV1Unit + "mile", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "mile", display: "mile", symbol: "mi", value: "mile"},
-	{id: inQtV1Unit + "milePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "milePerHour", display: "mile per hour", symbol: "mph", value: "milePerHour"},
-	{id: inQtV1Unit + "milePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VelocityUnit", name: "milePerSecond", display: "mile per second", symbol: "mi/s", value: "milePerSecond"},
-	{id: inQtV1Unit + "milliampere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CurrentUnit", name: "milliampere", display: "milliampere", symbol: "mA", value: "milliampere"},
-	{id: inQtV1Unit + "milliampereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ChargeUnit", name: "milliampereHour", display: "milliampere hour", symbol: "mAh", value: "milliampereHour"},
-	{id: inQtV1Unit + "millibar", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "millibar", display: "millibar", symbol: "mbar", value: "millibar"},
-	{id: inQtV1Unit + "millifarad", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CapacitanceUnit", name: "millifarad", display: "millifarad", symbol: "mF", value: "millifarad"},
-	{id: inQtV1Unit + "milligram", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "milligram", display: "milligram", symbol: "mg", value: "milligram"},
-	{id: inQtV1Unit + "milligramPerCubicMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DensityUnit", name: "milligramPerCubicMetre", display: "milligram per cubic metre", symbol: "mg/m³", value: "milligramPerCubicMetre"},
-	{id: inQtV1Unit + "milligray", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "milligray", display: "milligray", symbol: "mGy", value: "milligray"},
-	{id: inQtV1Unit + "millihenry", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "InductanceUnit", name: "millihenry", display: "millihenry", symbol: "mH", value: "millihenry"},
-	{id: inQtV1Unit + "millihertz", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "FrequencyUnit", name: "millihertz", display: "millihertz", symbol: "mHz", value: "millihertz"},
-	{id: inQtV1Unit + "millilitre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeUnit", name: "millilitre", display: "millilitre", symbol: "ml", value: "millilitre"},
-	{id: inQtV1Unit + "millilitrePerHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "millilitrePerHour", display: "millilitre per hour", symbol: "ml/h", value: "millilitrePerHour"},
-	{id: inQtV1Unit + "millilitrePerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "millilitrePerMinute", display: "millilitre per minute", symbol: "ml/min", value: "millilitrePerMinute"},
-	{id: inQtV1Unit + "millilitrePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VolumeFlowRateUnit", name: "millilitrePerSecond", display: "millilitre per second", symbol: "ml/s", value: "millilitrePerSecond"},
-	{id: inQtV1Unit + "millimetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "millimetre", display: "millimetre", symbol: "mm", value: "millimetre"},
-	{id: inQtV1Unit + "millimetresOfMercury", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "millimetresOfMercury", display: "millimetres of mercury", symbol: "mmHg", value: "millimetresOfMercury"},
-	{id: inQtV1Unit + "milliohm", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ResistanceUnit", name: "milliohm", display: "milliohm", symbol: "mΩ", value: "milliohm"},
-	{id: inQtV1Unit + "millisecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "millisecond", display: "millisecond", symbol: "ms", value: "millisecond"},
-	{id: inQtV1Unit + "millisievert", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "millisievert", display: "millisievert", symbol: "mSv", value: "millisievert"},
-	{id: inQtV1Unit + "millivolt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VoltageUnit", name: "millivolt", display: "millivolt", symbol: "mV", value: "millivolt"},
-	{id: inQtV1Unit + "millivoltAmpere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentPowerUnit", name: "millivoltAmpere", display: "millivolt-ampere", symbol: "mVA", value: "millivoltAmpere"},
-	{id: inQtV1Unit + "millivoltAmpereReactive", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactivePowerUnit", name: "millivoltAmpereReactive", display: "millivolt-ampere reactive", symbol: "mvar", value: "millivoltAmpereReactive"},
-	{id: inQtV1Unit + "milliwatt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "milliwatt", display: "milliwatt", symbol: "mW", value: "milliwatt"},
-	{id: inQtV1Unit + "milliwattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "milliwattHour", display: "milliwatt-hour", symbol: "mWh", value: "milliwattHour"},
-	{id: inQtV1Unit + "minute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "minute", display: "minute", symbol: "m", value: "minute"},
-	{id: inQtV1Unit + "minuteOfArc", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngleUnit", name: "minuteOfArc", display: "minute of arc", symbol: "'", value: "minuteOfArc"},
-	{id: inQtV1Unit + "nanofarad", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CapacitanceUnit", name: "nanofarad", display: "nanofarad", symbol: "nF", value: "nanofarad"},
-	{id: inQtV1Unit + "nanometre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "nanometre", display: "nanometre", symbol: "nm", value: "nanometre"},
-	{id: inQtV1Unit + "nanosecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "nanosecond", display: "nanosecond", symbol: "ns", value: "nanosecond"},
-	{id: inQtV1Unit + "nauticalMile", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "LengthUnit", name: "nauticalMile", display: "nautical mile", symbol: "M", value: "nauticalMile"},
-	{id: inQtV1Unit + "newton", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ForceUnit", name: "newton", display: "newton", symbol: "N", value: "newton"},
-	{id: inQtV1Unit + "newtonMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TorqueUnit", name: "newtonMetre", display: "newton-metre", symbol: "N m", value: "newtonMetre"},
-	{id: inQtV1Unit + "ohm", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ResistanceUnit", name: "ohm", display: "ohm", symbol: "Ω", value: "ohm"},
-	{id: inQtV1Unit + "ounce", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ForceUnit", name: "ounce", display: "ounce", symbol: "oz", value: "ounce"},
-	{id: inQtV1Unit + "partsPerBillion", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "partsPerBillion", display: "partsPerBillion", symbol: "ppb", value: "partsPerBillion"},
-	{id: inQtV1Unit + "partsPerMillion", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "partsPerMillion", display: "partsPerMillion", symbol: "ppm", value: "partsPerMillion"},
-	{id: inQtV1Unit + "partsPerQuadrillion", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "partsPerQuadrillion", display: "partsPerQuadrillion", symbol: "ppq", value: "partsPerQuadrillion"},
-	{id: inQtV1Unit + "partsPerTrillion", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "partsPerTrillion", display: "partsPerTrillion", symbol: "ppt", value: "partsPerTrillion"},
-	{id: inQtV1Unit + "pascal", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "pascal", display: "pascal", symbol: "Pa", value: "pascal"},
-	{id: inQtV1Unit + "percent", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "percent", display: "percent", symbol: "%", value: "percent"},
-	{id: inQtV1Unit + "picofarad", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "CapacitanceUnit", name: "picofarad", display: "picofarad", symbol: "pF", value: "picofarad"},
-	{id: inQtV1Unit + "pound", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ForceUnit", name: "pound", display: "pound", symbol: "lb", value: "pound"},
-	{id: inQtV1Unit + "poundPerSquareInch", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PressureUnit", name: "poundPerSquareInch", display: "pound per square inch", symbol: "psi", value: "poundPerSquareInch"},
-	{id: inQtV1Unit + "radian", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngleUnit", name: "radian", display: "radian", symbol: "rad", value: "radian"},
-	{id: inQtV1Unit + "radianPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngularVelocityUnit", name: "radianPerSecond", display: "radian per second", symbol: "rad/s", value: "radianPerSecond"},
-	{id: inQtV1Unit + "radianPerSecondSquared", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngularAccelerationUnit", name: "radianPerSecondSquared", display: "radian per second squared", symbol: "rad/s²", value: "radianPerSecondSquared"},
-	{id: inQtV1Unit + "revolutionPerMinute", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngularVelocityUnit", name: "revolutionPerMinute", display: "revolution per minute", symbol: "rpm", value: "revolutionPerMinute"},
-	{id: inQtV1Unit + "revolutionPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngularVelocityUnit", name: "revolutionPerSecond", display: "revolution per second", symbol: "rps", value: "revolutionPerSecond"},
-	{id: inQtV1Unit + "second", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "second", display: "second", symbol: "s", value: "second"},
-	{id: inQtV1Unit + "secondOfArc", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngleUnit", name: "secondOfArc", display: "second of arc", symbol: "\"", value: "secondOfArc"},
-	{id: inQtV1Unit + "sievert", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IonizingRadiationDoseUnit", name: "sievert", display: "sievert", symbol: "Sv", value: "sievert"},
-	{id: inQtV1Unit + "slug", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "slug", display: "slug", symbol: "slug", value: "slug"},
-	{id: inQtV1Unit + "squareCentimetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareCentimetre", display: "square centimetre", symbol: "cm²", value: "squareCentimetre"},
-	{id: inQtV1Unit + "squareFoot", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareFoot", display: "square foot", symbol: "ft²", value: "squareFoot"},
-	{id: inQtV1Unit + "squareInch", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareInch", display: "square inch", symbol: "in²", value: "squareInch"},
-	{id: inQtV1Unit + "squareKilometre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareKilometre", display: "square kilometre", symbol: "km²", value: "squareKilometre"},
-	{id: inQtV1Unit + "squareMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareMetre", display: "square metre", symbol: "m²", value: "squareMetre"},
-	{id: inQtV1Unit + "squareMillimetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AreaUnit", name: "squareMillimetre", display: "square millimetre", symbol: "mm²", value: "squareMillimetre"},
-	{id: inQtV1Unit + "tebibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "tebibit", display: "tebibit", symbol: "Tibit", value: "tebibit"},
-	{id: inQtV1Unit + "tebibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "tebibitPerSecond", display: "tebibit per second", symbol: "Tibps", value: "tebibitPerSecond"},
-	{id: inQtV1Unit + "tebibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "tebibyte", display: "tebibyte", symbol: "TiB", value: "tebibyte"},
-	{id: inQtV1Unit + "tebibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "tebibytePerSecond", display: "tebibyte per second", symbol: "TiBps", value: "tebibytePerSecond"},
-	{id: inQtV1Unit + "terawattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "terawattHour", display: "terawatt-hour", symbol: "TWh", value: "terawattHour"},
-	{id: inQtV1Unit + "tesla", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MagneticInductionUnit", name: "tesla", display: "tesla", symbol: "T", value: "tesla"},
-	{id: inQtV1Unit + "ton", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ForceUnit", name: "ton", display: "ton", symbol: "T", value: "ton"},
-	{id: inQtV1Unit + "tonOfRefrigeration", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "tonOfRefrigeration", display: "ton of refrigeration", symbol: "TR", value: "tonOfRefrigeration"},
-	{id: inQtV1Unit + "tonne", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MassUnit", name: "tonne", display: "tonne", symbol: "t", value: "tonne"},
-	{id: inQtV1Unit + "turn", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "AngleUnit", name: "turn", display: "turn", symbol: "turn", value: "turn"},
-	{id: inQtV1Unit + "unity", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "Unitless", name: "unity", value: "unity"},
-	{id: inQtV1Unit + "volt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "VoltageUnit", name: "volt", display: "volt", symbol: "V", value: "volt"},
-	{id: inQtV1Unit + "voltAmpere", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentPowerUnit", name: "voltAmpere", display: "volt-ampere", symbol: "VA", value: "voltAmpere"},
-	{id: inQtV1Unit + "voltAmpereHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ApparentEnergyUnit", name: "voltAmpereHour", display: "volt-ampere-hour", symbol: "VAh", value: "voltAmpereHour"},
-	{id: inQtV1Unit + "voltAmpereReactive", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactivePowerUnit", name: "voltAmpereReactive", display: "volt-ampere reactive", symbol: "var", value: "voltAmpereReactive"},
-	{id: inQtV1Unit + "voltAmpereReactiveHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "ReactiveEnergyUnit", name: "voltAmpereReactiveHour", display: "volt-ampere-reactive-hour", symbol: "varh", value: "voltAmpereReactiveHour"},
-	{id: inQtV1Unit + "watt", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "PowerUnit", name: "watt", display: "watt", symbol: "W", value: "watt"},
-	{id: inQtV1Unit + "wattHour", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "EnergyUnit", name: "wattHour", display: "watt-hour", symbol: "Wh", value: "wattHour"},
-	{id: inQtV1Unit + "wattPerSquareMetre", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "IrradianceUnit", name: "wattPerSquareMetre", display: "watt per square metre", symbol: "W/m²", value: "wattPerSquareMetre"},
-	{id: inQtV1Unit + "weber", version: 3, class: classEnumValue, types: []string{inQtV1Class + "DecimalUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "MagneticFluxUnit", name: "weber", display: "weber", symbol: "Wb", value: "weber"},
-	{id: inQtV1Unit + "year", version: 3, class: classEnumValue, types: []string{inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "TimeUnit", name: "year", display: "year", symbol: "yr", value: "year"},
-	{id: inQtV1Unit + "yobibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "yobibit", display: "yobibit", symbol: "Yibit", value: "yobibit"},
-	{id: inQtV1Unit + "yobibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "yobibitPerSecond", display: "yobibit per second", symbol: "Yibps", value: "yobibitPerSecond"},
-	{id: inQtV1Unit + "yobibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "yobibyte", display: "yobibyte", symbol: "YiB", value: "yobibyte"},
-	{id: inQtV1Unit + "yobibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "yobibytePerSecond", display: "yobibyte per second", symbol: "YiBps", value: "yobibytePerSecond"},
-	{id: inQtV1Unit + "zebibit", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "zebibit", display: "zebibit", symbol: "Zibit", value: "zebibit"},
-	{id: inQtV1Unit + "zebibitPerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "zebibitPerSecond", display: "zebibit per second", symbol: "Zibps", value: "zebibitPerSecond"},
-	{id: inQtV1Unit + "zebibyte", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataSizeUnit", name: "zebibyte", display: "zebibyte", symbol: "ZiB", value: "zebibyte"},
-	{id: inQtV1Unit + "zebibytePerSecond", version: 3, class: classEnumValue, types: []string{inQtV1Class + "BinaryUnit", inQtV1Class + "RatioUnit", inQtV1Class + "SymbolicUnit"}, childOf: inQtV1Enum + "DataRateUnit", name: "zebibytePerSecond", display: "zebibyte per second", symbol: "ZiBps", value: "zebibytePerSecond"},
-	{id: inQtV1Unitprefix + "atto", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "atto", symbol: "a", value: "atto"},
-	{id: inQtV1Unitprefix + "centi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "centi", symbol: "c", value: "centi"},
-	{id: inQtV1Unitprefix + "deca", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "deca", symbol: "da", value: "deca"},
-	{id: inQtV1Unitprefix + "deci", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "deci", symbol: "d", value: "deci"},
-	{id: inQtV1Unitprefix + "exa", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "exa", symbol: "E", value: "exa"},
-	{id: inQtV1Unitprefix + "exbi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "exbi", symbol: "Ei", value: "exbi"},
-	{id: inQtV1Unitprefix + "femto", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "femto", symbol: "f", value: "femto"},
-	{id: inQtV1Unitprefix + "gibi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "gibi", symbol: "Gi", value: "gibi"},
-	{id: inQtV1Unitprefix + "giga", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "giga", symbol: "G", value: "giga"},
-	{id: inQtV1Unitprefix + "hecto", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "hecto", symbol: "h", value: "hecto"},
-	{id: inQtV1Unitprefix + "kibi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "kibi", symbol: "Ki", value: "kibi"},
-	{id: inQtV1Unitprefix + "kilo", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "kilo", symbol: "k", value: "kilo"},
-	{id: inQtV1Unitprefix + "mebi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "mebi", symbol: "Mi", value: "mebi"},
-	{id: inQtV1Unitprefix + "mega", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "mega", symbol: "M", value: "mega"},
-	{id: inQtV1Unitprefix + "micro", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "micro", symbol: "µ", value: "micro"},
-	{id: inQtV1Unitprefix + "milli", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "milli", symbol: "m", value: "milli"},
-	{id: inQtV1Unitprefix + "nano", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "nano", symbol: "n", value: "nano"},
-	{id: inQtV1Unitprefix + "pebi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "pebi", symbol: "Pi", value: "pebi"},
-	{id: inQtV1Unitprefix + "peta", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "peta", symbol: "P", value: "peta"},
-	{id: inQtV1Unitprefix + "pico", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "pico", symbol: "p", value: "pico"},
-	{id: inQtV1Unitprefix + "tebi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "tebi", symbol: "Ti", value: "tebi"},
-	{id: inQtV1Unitprefix + "tera", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "tera", symbol: "T", value: "tera"},
-	{id: inQtV1Unitprefix + "yobi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "yobi", symbol: "Yi", value: "yobi"},
-	{id: inQtV1Unitprefix + "yocto", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "yocto", symbol: "y", value: "yocto"},
-	{id: inQtV1Unitprefix + "yotta", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "yotta", symbol: "Y", value: "yotta"},
-	{id: inQtV1Unitprefix + "zebi", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "BinaryPrefix", name: "zebi", symbol: "Zi", value: "zebi"},
-	{id: inQtV1Unitprefix + "zepto", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "zepto", symbol: "z", value: "zepto"},
-	{id: inQtV1Unitprefix + "zetta", version: 3, class: classEnumValue, types: []string{inQtV1Class + "UnitPrefix"}, childOf: inQtV1Enum + "DecimalPrefix", name: "zetta", symbol: "Z", value: "zetta"},
-	{id: inQtV2Enum + "AccelerationUnit", version: 4, class: classEnum, display: "AccelerationUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "metrePerSecondSquared", inQtV2Unit + "centimetrePerSecondSquared", inQtV2Unit + "gForce"}},
-	{id: inQtV2Enum + "AngleUnit", version: 4, class: classEnum, display: "AngleUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "radian", inQtV2Unit + "degreeOfArc", inQtV2Unit + "minuteOfArc", inQtV2Unit + "secondOfArc", inQtV2Unit + "turn"}},
-	{id: inQtV2Enum + "AngularAccelerationUnit", version: 4, class: classEnum, display: "AngularAccelerationUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "radianPerSecondSquared"}},
-	{id: inQtV2Enum + "AngularVelocityUnit", version: 4, class: classEnum, display: "AngularVelocityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "radianPerSecond", inQtV2Unit + "degreePerSecond", inQtV2Unit + "revolutionPerSecond", inQtV2Unit + "revolutionPerMinute"}},
-	{id: inQtV2Enum + "ApparentEnergyUnit", version: 4, class: classEnum, display: "ApparentEnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "voltAmpereHour", inQtV2Unit + "kilovoltAmpereHour", inQtV2Unit + "megavoltAmpereHour", inQtV2Unit + "gigavoltAmpereHour"}},
-	{id: inQtV2Enum + "ApparentPowerUnit", version: 4, class: classEnum, display: "ApparentPowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "voltAmpere", inQtV2Unit + "millivoltAmpere", inQtV2Unit + "kilovoltAmpere", inQtV2Unit + "megavoltAmpere", inQtV2Unit + "gigavoltAmpere"}},
-	{id: inQtV2Enum + "AreaUnit", version: 4, class: classEnum, display: "AreaUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "squareMetre", inQtV2Unit + "squareCentimetre", inQtV2Unit + "squareMillimetre", inQtV2Unit + "squareKilometre", inQtV2Unit + "hectare", inQtV2Unit + "squareFoot", inQtV2Unit + "squareInch", inQtV2Unit + "acre"}},
-	{id: inQtV2Enum + "BinaryPrefix", version: 4, class: classEnum, display: "BinaryPrefix", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unitprefix + "kibi", inQtV2Unitprefix + "mebi", inQtV2Unitprefix + "gibi", inQtV2Unitprefix + "tebi", inQtV2Unitprefix + "pebi", inQtV2Unitprefix + "exbi", inQtV2Unitprefix + "zebi", inQtV2Unitprefix + "yobi"}},
-	{id: inQtV2Enum + "CapacitanceUnit", version: 4, class: classEnum, display: "CapacitanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "farad", inQtV2Unit + "millifarad", inQtV2Unit + "microfarad", inQtV2Unit + "nanofarad", inQtV2Unit + "picofarad"}},
-	{id: inQtV2Enum + "ChargeUnit", version: 4, class: classEnum, display: "ChargeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "coulomb", inQtV2Unit + "ampereHour", inQtV2Unit + "milliampereHour"}},
-	{id: inQtV2Enum + "CurrentUnit", version: 4, class: classEnum, display: "CurrentUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "ampere", inQtV2Unit + "microampere", inQtV2Unit + "milliampere", inQtV2Unit + "kiloampere"}},
-	{id: inQtV2Enum + "DataRateUnit", version: 4, class: classEnum, display: "DataRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "bitPerSecond", inQtV2Unit + "kibibitPerSecond", inQtV2Unit + "mebibitPerSecond", inQtV2Unit + "gibibitPerSecond", inQtV2Unit + "tebibitPerSecond", inQtV2Unit + "exbibitPerSecond", inQtV2Unit + "zebibitPerSecond", inQtV2Unit + "yobibitPerSecond", inQtV2Unit + "bytePerSecond", inQtV2Unit + "kibibytePerSecond", inQtV2Unit + "mebibytePerSecond", inQtV2Unit + "gibibytePerSecond", inQtV2Unit + "tebibytePerSecond", inQtV2Unit + "exbibytePerSecond", inQtV2Unit + "zebibytePerSecond", inQtV2Unit + "yobibytePerSecond"}},
-	{id: inQtV2Enum + "DataSizeUnit", version: 4, class: classEnum, display: "DataSizeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "bit", inQtV2Unit + "kibibit", inQtV2Unit + "mebibit", inQtV2Unit + "gibibit", inQtV2Unit + "tebibit", inQtV2Unit + "exbibit", inQtV2Unit + "zebibit", inQtV2Unit + "yobibit", inQtV2Unit + "byte", inQtV2Unit + "kibibyte", inQtV2Unit + "mebibyte", inQtV2Unit + "gibibyte", inQtV2Unit + "tebibyte", inQtV2Unit + "exbibyte", inQtV2Unit + "zebibyte", inQtV2Unit + "yobibyte"}},
-	{id: inQtV2Enum + "DecimalPrefix", version: 4, class: classEnum, display: "DecimalPrefix", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unitprefix + "deci", inQtV2Unitprefix + "centi", inQtV2Unitprefix + "milli", inQtV2Unitprefix + "micro", inQtV2Unitprefix + "nano", inQtV2Unitprefix + "pico", inQtV2Unitprefix + "femto", inQtV2Unitprefix + "atto", inQtV2Unitprefix + "zepto", inQtV2Unitprefix + "yocto", inQtV2Unitprefix + "deca", inQtV2Unitprefix + "hecto", inQtV2Unitprefix + "kilo", inQtV2Unitprefix + "mega", inQtV2Unitprefix + "giga", inQtV2Unitprefix + "tera", inQtV2Unitprefix + "peta", inQtV2Unitprefix + "exa", inQtV2Unitprefix + "zetta", inQtV2Unitprefix + "yotta"}},
-	{id: inQtV2Enum + "DensityUnit", version: 4, class: classEnum, display: "DensityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "kilogramPerCubicMetre", inQtV2Unit + "gramPerCubicMetre", inQtV2Unit + "milligramPerCubicMetre", inQtV2Unit + "microgramPerCubicMetre"}},
-	{id: inQtV2Enum + "EnergyUnit", version: 4, class: classEnum, display: "EnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "joule", inQtV2Unit + "kilojoule", inQtV2Unit + "megajoule", inQtV2Unit + "gigajoule", inQtV2Unit + "electronvolt", inQtV2Unit + "megaelectronvolt", inQtV2Unit + "wattHour", inQtV2Unit + "milliwattHour", inQtV2Unit + "kilowattHour", inQtV2Unit + "megawattHour", inQtV2Unit + "gigawattHour", inQtV2Unit + "terawattHour", inQtV2Unit + "britishThermalUnit", inQtV2Unit + "kiloBritishThermalUnit"}},
-	{id: inQtV2Enum + "ForceUnit", version: 4, class: classEnum, display: "ForceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "newton", inQtV2Unit + "pound", inQtV2Unit + "ounce", inQtV2Unit + "ton"}},
-	{id: inQtV2Enum + "FrequencyUnit", version: 4, class: classEnum, display: "FrequencyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "hertz", inQtV2Unit + "millihertz", inQtV2Unit + "kilohertz", inQtV2Unit + "megahertz", inQtV2Unit + "gigahertz"}},
-	{id: inQtV2Enum + "IlluminanceUnit", version: 4, class: classEnum, display: "IlluminanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "lux", inQtV2Unit + "footcandle"}},
-	{id: inQtV2Enum + "InductanceUnit", version: 4, class: classEnum, display: "InductanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "henry", inQtV2Unit + "millihenry", inQtV2Unit + "microhenry"}},
-	{id: inQtV2Enum + "IonizingRadiationDoseUnit", version: 4, class: classEnum, display: "IonizingRadiationDoseUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "gray", inQtV2Unit + "milligray", inQtV2Unit + "microgray", inQtV2Unit + "sievert", inQtV2Unit + "millisievert", inQtV2Unit + "microsievert"}},
-	{id: inQtV2Enum + "IrradianceUnit", version: 4, class: classEnum, display: "IrradianceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "wattPerSquareMetre"}},
-	{id: inQtV2Enum + "LengthUnit", version: 4, class: classEnum, display: "LengthUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "metre", inQtV2Unit + "centimetre", inQtV2Unit + "millimetre", inQtV2Unit + "micrometre", inQtV2Unit + "nanometre", inQtV2Unit + "kilometre", inQtV2Unit + "foot", inQtV2Unit + "inch", inQtV2Unit + "mile", inQtV2Unit + "nauticalMile", inQtV2Unit + "astronomicalUnit"}},
-	{id: inQtV2Enum + "LuminanceUnit", version: 4, class: classEnum, display: "LuminanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "candelaPerSquareMetre"}},
-	{id: inQtV2Enum + "LuminousFluxUnit", version: 4, class: classEnum, display: "LuminousFluxUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "lumen"}},
-	{id: inQtV2Enum + "LuminousIntensityUnit", version: 4, class: classEnum, display: "LuminousIntensityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "candela"}},
-	{id: inQtV2Enum + "MagneticFluxUnit", version: 4, class: classEnum, display: "MagneticFluxUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "weber", inQtV2Unit + "maxwell"}},
-	{id: inQtV2Enum + "MagneticInductionUnit", version: 4, class: classEnum, display: "MagneticInductionUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "tesla", inQtV2Unit + "gauss"}},
-	{id: inQtV2Enum + "MassFlowRateUnit", version: 4, class: classEnum, display: "MassFlowRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "gramPerSecond", inQtV2Unit + "kilogramPerSecond", inQtV2Unit + "gramPerHour", inQtV2Unit + "kilogramPerHour", inQtV2Unit + "massPoundPerHour"}},
-	{id: inQtV2Enum + "MassUnit", version: 4, class: classEnum, display: "MassUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "kilogram", inQtV2Unit + "gram", inQtV2Unit + "milligram", inQtV2Unit + "microgram", inQtV2Unit + "tonne", inQtV2Unit + "slug", inQtV2Unit + "massPound"}},
-	{id: inQtV2Enum + "PowerUnit", version: 4, class: classEnum, display: "PowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "watt", inQtV2Unit + "microwatt", inQtV2Unit + "milliwatt", inQtV2Unit + "kilowatt", inQtV2Unit + "megawatt", inQtV2Unit + "gigawatt", inQtV2Unit + "horsepower", inQtV2Unit + "joulePerSecond", inQtV2Unit + "kilojoulePerSecond", inQtV2Unit + "joulePerHour", inQtV2Unit + "kilojoulePerHour", inQtV2Unit + "megajoulePerHour", inQtV2Unit + "gigajoulePerHour", inQtV2Unit + "britishThermalUnitPerHour", inQtV2Unit + "kiloBritishThermalUnitPerHour", inQtV2Unit + "kilowattHourPerYear", inQtV2Unit + "tonOfRefrigeration"}},
-	{id: inQtV2Enum + "PressureUnit", version: 4, class: classEnum, display: "PressureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "pascal", inQtV2Unit + "decapascal", inQtV2Unit + "hectopascal", inQtV2Unit + "kilopascal", inQtV2Unit + "bar", inQtV2Unit + "millibar", inQtV2Unit + "millimetresOfMercury", inQtV2Unit + "poundPerSquareInch", inQtV2Unit + "inchesOfMercury", inQtV2Unit + "inchesOfWater"}},
-	{id: inQtV2Enum + "RadioactivityUnit", version: 4, class: classEnum, display: "RadioactivityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "becquerel", inQtV2Unit + "kilobecquerel", inQtV2Unit + "megabecquerel", inQtV2Unit + "gigabecquerel"}},
-	{id: inQtV2Enum + "ReactiveEnergyUnit", version: 4, class: classEnum, display: "ReactiveEnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "voltAmpereReactiveHour", inQtV2Unit + "kilovoltAmpereReactiveHour", inQtV2Unit + "megavoltAmpereReactiveHour", inQtV2Unit + "gigavoltAmpereReactiveHour"}},
-	{id: inQtV2Enum + "ReactivePowerUnit", version: 4, class: classEnum, display: "ReactivePowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "voltAmpereReactive", inQtV2Unit + "millivoltAmpereReactive", inQtV2Unit + "kilovoltAmpereReactive", inQtV2Unit + "megavoltAmpereReactive", inQtV2Unit + "gigavoltAmpereReactive"}},
-	{id: inQtV2Enum + "ResistanceUnit", version: 4, class: classEnum, display: "ResistanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "ohm", inQtV2Unit + "milliohm", inQtV2Unit + "kiloohm", inQtV2Unit + "megaohm"}},
-	{id: inQtV2Enum + "SoundPressureUnit", version: 4, class: classEnum, display: "SoundPressureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "decibel", inQtV2Unit + "bel"}},
-	{id: inQtV2Enum + "TemperatureUnit", version: 4, class: classEnum, display: "TemperatureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "kelvin", inQtV2Unit + "degreeCelsius", inQtV2Unit + "degreeFahrenheit"}},
-	{id: inQtV2Enum + "TimeUnit", version: 4, class: classEnum, display: "TimeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "second", inQtV2Unit + "millisecond", inQtV2Unit + "microsecond", inQtV2Unit + "nanosecond", inQtV2Unit + "minute", inQtV2Unit + "hour", inQtV2Unit + "day", inQtV2Unit + "year"}},
-	{id: inQtV2Enum + "TorqueUnit", version: 4, class: classEnum, display: "TorqueUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "newtonMetre"}},
-	{id: inQtV2Enum + "Unitless", version: 4, class: classEnum, display: "Unitless", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "unity", inQtV2Unit + "percent", inQtV2Unit + "partsPerMillion", inQtV2Unit + "partsPerBillion", inQtV2Unit + "partsPerTrillion", inQtV2Unit + "partsPerQuadrillion"}},
-	{id: inQtV2Enum + "VelocityUnit", version: 4, class: classEnum, display: "VelocityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "metrePerSecond", inQtV2Unit + "centimetrePerSecond", inQtV2Unit + "kilometrePerSecond", inQtV2Unit + "metrePerHour", inQtV2Unit + "kilometrePerHour", inQtV2Unit + "milePerHour", inQtV2Unit + "milePerSecond", inQtV2Unit + "knot"}},
-	{id: inQtV2Enum + "VoltageUnit", version: 4, class: classEnum, display: "VoltageUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "volt", inQtV2Unit + "millivolt", inQtV2Unit + "microvolt", inQtV2Unit + "kilovolt", inQtV2Unit + "megavolt"}},
-	{id: inQtV2Enum + "VolumeFlowRateUnit", version: 4, class: classEnum, display: "VolumeFlowRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "litrePerSecond", inQtV2Unit + "millilitrePerSecond", inQtV2Unit + "litrePerMinute", inQtV2Unit + "millilitrePerMinute", inQtV2Unit + "litrePerHour", inQtV2Unit + "millilitrePerHour", inQtV2Unit + "gallonPerMinute", inQtV2Unit + "gallonPerHour", inQtV2Unit + "cubicFootPerMinute", inQtV2Unit + "cubicMetrePerHour", inQtV2Unit + "cubicMetrePerMinute", inQtV2Unit + "cubicMetrePerSecond"}},
-	{id: inQtV2Enum + "VolumeUnit", version: 4, class: classEnum, display: "VolumeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV2Unit + "cubicMetre", inQtV2Unit + "cubicCentimetre", inQtV2Unit + "litre", inQtV2Unit + "millilitre", inQtV2Unit + "cubicFoot", inQtV2Unit + "cubicInch", inQtV2Unit + "fluidOunce", inQtV2Unit + "gallon"}},
-	{id: inQtV2Unit + "acre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "acre", display: "acre", symbol: "ac", value: "acre"},
-	{id: inQtV2Unit + "ampere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CurrentUnit", name: "ampere", display: "ampere", symbol: "A", value: "ampere"},
-	{id: inQtV2Unit + "ampereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ChargeUnit", name: "ampereHour", display: "ampere hour", symbol: "Ah", value: "ampereHour"},
-	{id: inQtV2Unit + "astronomicalUnit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "astronomicalUnit", display: "astronomical unit", symbol: "AU", value: "astronomicalUnit"},
-	{id: inQtV2Unit + "bar", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "bar", display: "bar", symbol: "bar", value: "bar"},
-	{id: inQtV2Unit + "becquerel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "RadioactivityUnit", name: "becquerel", display: "becquerel", symbol: "Bq", value: "becquerel"},
-	{id: inQtV2Unit + "bel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "SoundPressureUnit", name: "bel", display: "bel", symbol: "B", value: "bel"},
-	{id: inQtV2Unit + "bit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "bit", display: "bit", symbol: "bit", value: "bit"},
-	{id: inQtV2Unit + "bitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "bitPerSecond", display: "bit per second", symbol: "bps", value: "bitPerSecond"},
-	{id: inQtV2Unit + "britishThermalUnit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "britishThermalUnit", display: "British thermal unit", symbol: "BTU", value: "britishThermalUnit"},
-	{id: inQtV2Unit + "britishThermalUnitPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "britishThermalUnitPerHour", display: "British thermal unitPerHour", symbol: "BTU/h", value: "britishThermalUnitPerHour"},
-	{id: inQtV2Unit + "byte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "byte", display: "byte", symbol: "B", value: "byte"},
-	{id: inQtV2Unit + "bytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "bytePerSecond", display: "byte per second", symbol: "Bps", value: "bytePerSecond"},
-	{id: inQtV2Unit + "candela", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LuminousIntensityUnit", name: "candela", display: "candela", symbol: "cd", value: "candela"},
-	{id: inQtV2Unit + "candelaPerSquareMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LuminanceUnit", name: "candelaPerSquareMetre", display: "candela per square metre", symbol: "cd/m²", value: "candelaPerSquareMetre"},
-	{id: inQtV2Unit + "centimetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "centimetre", display: "centimetre", symbol: "cm", value: "centimetre"},
-	{id: inQtV2Unit + "centimetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "centimetrePerSecond", display: "centimetre per second", symbol: "cm/s", value: "centimetrePerSecond"},
-	{id: inQtV2Unit + "centimetrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AccelerationUnit", name: "centimetrePerSecondSquared", display: "centimetre per second squared", symbol: "cm/s²", value: "centimetrePerSecondSquared"},
-	{id: inQtV2Unit + "coulomb", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ChargeUnit", name: "coulomb", display: "coulomb", symbol: "C", value: "coulomb"},
-	{id: inQtV2Unit + "cubicCentimetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "cubicCentimetre", display: "cubic centimetre", symbol: "cm³", value: "cubicCentimetre"},
-	{id: inQtV2Unit + "cubicFoot", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "cubicFoot", display: "cubic foot", symbol: "ft³", value: "cubicFoot"},
-	{id: inQtV2Unit + "cubicFootPerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "cubicFootPerMinute", display: "cubic foot per minute", symbol: "ft³/min", value: "cubicFootPerMinute"},
-	{id: inQtV2Unit + "cubicInch", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "cubicInch", display: "cubic inch", symbol: "in³", value: "cubicInch"},
-	{id: inQtV2Unit + "cubicMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "cubicMetre", display: "cubic metre", symbol: "m³", value: "cubicMetre"},
-	{id: inQtV2Unit + "cubicMetrePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "cubicMetrePerHour", display: "cubic metre per hour", symbol: "m³/h", value: "cubicMetrePerHour"},
-	{id: inQtV2Unit + "cubicMetrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "cubicMetrePerMinute", display: "cubic metre per minute", symbol: "m³/min", value: "cubicMetrePerMinute"},
-	{id: inQtV2Unit + "cubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "cubicMetrePerSecond", display: "cubic metre per second", symbol: "m³/s", value: "cubicMetrePerSecond"},
-	{id: inQtV2Unit + "day", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "day", display: "day", symbol: "d", value: "day"},
-	{id: inQtV2Unit + "decapascal", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "decapascal", display: "decapascal", symbol: "daPa", value: "decapascal"},
-	{id: inQtV2Unit + "decibel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "SoundPressureUnit", name: "decibel", display: "decibel", symbol: "dB", value: "decibel"},
-	{id: inQtV2Unit + "degreeCelsius", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TemperatureUnit", name: "degreeCelsius", display: "degree celsius", symbol: "°C", value: "degreeCelsius"},
-	{id: inQtV2Unit + "degreeFahrenheit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TemperatureUnit", name: "degreeFahrenheit", display: "degree fahrenheit", symbol: "°F", value: "degreeFahrenheit"},
-	{id: inQtV2Unit + "degreeOfArc", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngleUnit", name: "degreeOfArc", display: "degree of arc", symbol: "°", value: "degreeOfArc"},
-	{id: inQtV2Unit + "degreePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngularVelocityUnit", name: "degreePerSecond", display: "degree per second", symbol: "°/s", value: "degreePerSecond"},
-	{id: inQtV2Unit + "electronvolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "electronvolt", display: "electronvolt", symbol: "eV", value: "electronvolt"},
-	{id: inQtV2Unit + "exbibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "exbibit", display: "exbibit", symbol: "Eibit", value: "exbibit"},
-	{id: inQtV2Unit + "exbibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "exbibitPerSecond", display: "exbibit per second", symbol: "Eibps", value: "exbibitPerSecond"},
-	{id: inQtV2Unit + "exbibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "exbibyte", display: "exbibyte", symbol: "EiB", value: "exbibyte"},
-	{id: inQtV2Unit + "exbibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "exbibytePerSecond", display: "exbibyte per second", symbol: "EiBps", value: "exbibytePerSecond"},
-	{id: inQtV2Unit + "farad", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CapacitanceUnit", name: "farad", display: "farad", symbol: "F", value: "farad"},
-	{id: inQtV2Unit + "fluidOunce", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "fluidOunce", display: "fluid ounce", symbol: "fl oz", value: "fluidOunce"},
-	{id: inQtV2Unit + "foot", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "foot", display: "foot", symbol: "ft", value: "foot"},
-	{id: inQtV2Unit + "footcandle", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IlluminanceUnit", name: "footcandle", display: "footcandle", symbol: "fc", value: "footcandle"},
-	{id: inQtV2Unit + "gForce", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AccelerationUnit", name: "gForce", display: "g-force", symbol: "g", value: "gForce"},
-	{id: inQtV2Unit + "gallon", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "gallon", display: "gallon", symbol: "gal", value: "gallon"},
-	{id: inQtV2Unit + "gallonPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "gallonPerHour", display: "gallon per hour", symbol: "gal/h", value: "gallonPerHour"},
-	{id: inQtV2Unit + "gallonPerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "gallonPerMinute", display: "gallon per minute", symbol: "gal/min", value: "gallonPerMinute"},
-	{id: inQtV2Unit + "gauss", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MagneticInductionUnit", name: "gauss", display: "gauss", symbol: "G", value: "gauss"},
-	{id: inQtV2Unit + "gibibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "gibibit", display: "gibibit", symbol: "Gibit", value: "gibibit"},
-	{id: inQtV2Unit + "gibibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "gibibitPerSecond", display: "gibibit per second", symbol: "Gibps", value: "gibibitPerSecond"},
-	{id: inQtV2Unit + "gibibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "gibibyte", display: "gibibyte", symbol: "GiB", value: "gibibyte"},
-	{id: inQtV2Unit + "gibibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "gibibytePerSecond", display: "gibibyte per second", symbol: "GiBps", value: "gibibytePerSecond"},
-	{id: inQtV2Unit + "gigabecquerel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "RadioactivityUnit", name: "gigabecquerel", display: "gigabecquerel", symbol: "GBq", value: "gigabecquerel"},
-	{id: inQtV2Unit + "gigahertz", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "FrequencyUnit", name: "gigahertz", display: "gigahertz", symbol: "GHz", value: "gigahertz"},
-	{id: inQtV2Unit + "gigajoule", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "gigajoule", display: "gigajoule", symbol: "GJ", value: "gigajoule"},
-	{id: inQtV2Unit + "gigajoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "gigajoulePerHour", display: "gigajoulePerHour", symbol: "GJ/h", value: "gigajoulePerHour"},
-	{id: inQtV2Unit + "gigavoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentPowerUnit", name: "gigavoltAmpere", display: "gigavolt-ampere", symbol: "GVA", value: "gigavoltAmpere"},
-	{id: inQtV2Unit + "gigavoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentEnergyUnit", name: "gigavoltAmpereHour", display: "gigavolt-ampere-hour", symbol: "GVAh", value: "gigavoltAmpereHour"},
-	{id: inQtV2Unit + "gigavoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactivePowerUnit", name: "gigavoltAmpereReactive", display: "gigavolt-ampere reactive", symbol: "Gvar", value: "gigavoltAmpereReactive"},
-	{id: inQtV2Unit + "gigavoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactiveEnergyUnit", name: "gigavoltAmpereReactiveHour", display: "gigavolt-ampere-reactive-hour", symbol: "Gvarh", value: "gigavoltAmpereReactiveHour"},
-	{id: inQtV2Unit + "gigawatt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "gigawatt", display: "gigawatt", symbol: "GW", value: "gigawatt"},
-	{id: inQtV2Unit + "gigawattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "gigawattHour", display: "gigawatt-hour", symbol: "GWh", value: "gigawattHour"},
-	{id: inQtV2Unit + "gram", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "gram", display: "gram", symbol: "g", value: "gram"},
-	{id: inQtV2Unit + "gramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DensityUnit", name: "gramPerCubicMetre", display: "gram per cubic metre", symbol: "g/m³", value: "gramPerCubicMetre"},
-	{id: inQtV2Unit + "gramPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassFlowRateUnit", name: "gramPerHour", display: "gram per hour", symbol: "g/h", value: "gramPerHour"},
-	{id: inQtV2Unit + "gramPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassFlowRateUnit", name: "gramPerSecond", display: "gram per second", symbol: "g/s", value: "gramPerSecond"},
-	{id: inQtV2Unit + "gray", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "gray", display: "gray", symbol: "Gy", value: "gray"},
-	{id: inQtV2Unit + "hectare", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "hectare", display: "hectare", symbol: "ha", value: "hectare"},
-	{id: inQtV2Unit + "hectopascal", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "hectopascal", display: "hectopascal", symbol: "hPa", value: "hectopascal"},
-	{id: inQtV2Unit + "henry", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "InductanceUnit", name: "henry", display: "henry", symbol: "H", value: "henry"},
-	{id: inQtV2Unit + "hertz", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "FrequencyUnit", name: "hertz", display: "hertz", symbol: "Hz", value: "hertz"},
-	{id: inQtV2Unit + "horsepower", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "horsepower", display: "horsepower", symbol: "hp", value: "horsepower"},
-	{id: inQtV2Unit + "hour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "hour", display: "hour", symbol: "h", value: "hour"},
-	{id: inQtV2Unit + "inch", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "inch", display: "inch", symbol: "in", value: "inch"},
-	{id: inQtV2Unit + "inchesOfMercury", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "inchesOfMercury", display: "inches of mercury", symbol: "inHg", value: "inchesOfMercury"},
-	{id: inQtV2Unit + "inchesOfWater", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "inchesOfWater", display: "inches of water", symbol: "inH2O", value: "inchesOfWater"},
-	{id: inQtV2Unit + "joule", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "joule", display: "joule", symbol: "J", value: "joule"},
-	{id: inQtV2Unit + "joulePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "joulePerHour", display: "joulePerHour", symbol: "J/h", value: "joulePerHour"},
-	{id: inQtV2Unit + "joulePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "joulePerSecond", display: "joulePerSecond", symbol: "J/s", value: "joulePerSecond"},
-	{id: inQtV2Unit + "kelvin", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TemperatureUnit", name: "kelvin", display: "kelvin", symbol: "K", value: "kelvin"},
-	{id: inQtV2Unit + "kibibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "kibibit", display: "kibibit", symbol: "Kibit", value: "kibibit"},
-	{id: inQtV2Unit + "kibibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "kibibitPerSecond", display: "kibibit per second", symbol: "Kibps", value: "kibibitPerSecond"},
-	{id: inQtV2Unit + "kibibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "kibibyte", display: "kibibyte", symbol: "KiB", value: "kibibyte"},
-	{id: inQtV2Unit + "kibibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "kibibytePerSecond", display: "kibibyte per second", symbol: "KiBps", value: "kibibytePerSecond"},
-	{id: inQtV2Unit + "kiloBritishThermalUnit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "kiloBritishThermalUnit", display: "kilo-British thermal unit", symbol: "kBTU", value: "kiloBritishThermalUnit"},
-	{id: inQtV2Unit + "kiloBritishThermalUnitPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "kiloBritishThermalUnitPerHour", display: "kilo-British thermal unitPerHour", symbol: "kBTU/h", value: "kiloBritishThermalUnitPerHour"},
-	{id: inQtV2Unit + "kiloampere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CurrentUnit", name: "kiloampere", display: "kiloampere", symbol: "kA", value: "kiloampere"},
-	{id: inQtV2Unit + "kilobecquerel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "RadioactivityUnit", name: "kilobecquerel", display: "kilobecquerel", symbol: "kBq", value: "kilobecquerel"},
-	{id: inQtV2Unit + "kilogram", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "kilogram", display: "kilogram", symbol: "kg", value: "kilogram"},
-	{id: inQtV2Unit + "kilogramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DensityUnit", name: "kilogramPerCubicMetre", display: "kilogram per cubic metre", symbol: "kg/m³", value: "kilogramPerCubicMetre"},
-	{id: inQtV2Unit + "kilogramPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassFlowRateUnit", name: "kilogramPerHour", display: "kilogram per hour", symbol: "kg/h", value: "kilogramPerHour"},
-	{id: inQtV2Unit + "kilogramPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassFlowRateUnit", name: "kilogramPerSecond", display: "kilogram per second", symbol: "kg/s", value: "kilogramPerSecond"},
-	{id: inQtV2Unit + "kilohertz", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "FrequencyUnit", name: "kilohertz", display: "kilohertz", symbol: "kHz", value: "kilohertz"},
-	{id: inQtV2Unit + "kilojoule", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "kilojoule", display: "kilojoule", symbol: "kJ", value: "kilojoule"},
-	{id: inQtV2Unit + "kilojoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "kilojoulePerHour", display: "kilojoulePerHour", symbol: "kJ/h", value: "kilojoulePerHour"},
-	{id: inQtV2Unit + "kilojoulePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "kilojoulePerSecond", display: "kilojoulePerSecond", symbol: "kJ/s", value: "kilojoulePerSecond"},
-	{id: inQtV2Unit + "kilometre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "kilometre", display: "kilometre", symbol: "km", value: "kilometre"},
-	{id: inQtV2Unit + "kilometrePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "kilometrePerHour", display: "kilometre per hour", symbol: "km/h", value: "kilometrePerHour"},
-	{id: inQtV2Unit + "kilometrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "kilometrePerSecond", display: "kilometre per second", symbol: "km/s", value: "kilometrePerSecond"},
-	{id: inQtV2Unit + "kiloohm", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ResistanceUnit", name: "kiloohm", display: "kiloohm", symbol: "kΩ", value: "kiloohm"},
-	{id: inQtV2Unit + "kilopascal", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "kilopascal", display: "kilopascal", symbol: "kPa", value: "kilopascal"},
-	{id: inQtV2Unit + "kilovolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VoltageUnit", name: "kilovolt", display: "kilovolt", symbol: "kV", value: "kilovolt"},
-	{id: inQtV2Unit + "kilovoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentPowerUnit", name: "kilovoltAmpere", display: "kilovolt-ampere", symbol: "kVA", value: "kilovoltAmpere"},
-	{id: inQtV2Unit + "kilovoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentEnergyUnit", name: "kilovoltAmpereHour", display: "kilovolt-ampere-hour", symbol: "kVAh", value: "kilovoltAmpereHour"},
-	{id: inQtV2Unit + "kilovoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactivePowerUnit", name: "kilovoltAmpereReactive", display: "kilovolt-ampere reactive", symbol: "kvar", value: "kilovoltAmpereReactive"},
-	{id: inQtV2Unit + "kilovoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactiveEnergyUnit", name: "kilovoltAmpereReactiveHour", display: "kilovolt-ampere-reactive-hour", symbol: "kvarh", value: "kilovoltAmpereReactiveHour"},
-	{id: inQtV2Unit + "kilowatt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "kilowatt", display: "kilowatt", symbol: "kW", value: "kilowatt"},
-	{id: inQtV2Unit + "kilowattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "kilowattHour", display: "kilowatt-hour", symbol: "kWh", value: "kilowattHour"},
-	{id: inQtV2Unit + "kilowattHourPerYear", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "kilowattHourPerYear", display: "kilowatt-hour per year", symbol: "kWh/yr", value: "kilowattHourPerYear"},
-	{id: inQtV2Unit + "knot", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "knot", display: "knot", symbol: "kn", value: "knot"},
-	{id: inQtV2Unit + "litre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "litre", display: "litre", symbol: "l", value: "litre"},
-	{id: inQtV2Unit + "litrePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "litrePerHour", display: "litre per hour", symbol: "l/h", value: "litrePerHour"},
-	{id: inQtV2Unit + "litrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "litrePerMinute", display: "litre per minute", symbol: "l/min", value: "litrePerMinute"},
-	{id: inQtV2Unit + "litrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "litrePerSecond", display: "litre per second", symbol: "l/s", value: "litrePerSecond"},
-	{id: inQtV2Unit + "lumen", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LuminousFluxUnit", name: "lumen", display: "lumen", symbol: "lm", value: "lumen"},
-	{id: inQtV2Unit + "lux", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IlluminanceUnit", name: "lux", display: "lux", symbol: "lx", value: "lux"},
-	{id: inQtV2Unit + "massPound", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "massPound", display: "pound", symbol: "lb", value: "massPound"},
-	{id: inQtV2Unit + "massPoundPerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassFlowRateUnit", name: "massPoundPerHour", display: "pound per hour", symbol: "lb/h", value: "massPoundPerHour"},
-	{id: inQtV2Unit + "maxwell", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MagneticFluxUnit", name: "maxwell", display: "maxwell", symbol: "Mx", value: "maxwell"},
-	{id: inQtV2Unit + "mebibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "mebibit", display: "mebibit", symbol: "Mibit", value: "mebibit"},
-	{id: inQtV2Unit + "mebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "mebibitPerSecond", display: "mebibit per second", symbol: "Mibps", value: "mebibitPerSecond"},
-	{id: inQtV2Unit + "mebibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "mebibyte", display: "mebibyte", symbol: "MiB", value: "mebibyte"},
-	{id: inQtV2Unit + "mebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "mebibytePerSecond", display: "mebibyte per second", symbol: "MiBps", value: "mebibytePerSecond"},
-	{id: inQtV2Unit + "megabecquerel", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "RadioactivityUnit", name: "megabecquerel", display: "megabecquerel", symbol: "MBq", value: "megabecquerel"},
-	{id: inQtV2Unit + "megaelectronvolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "megaelectronvolt", display: "megaelectronvolt", symbol: "MeV", value: "megaelectronvolt"},
-	{id: inQtV2Unit + "megahertz", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "FrequencyUnit", name: "megahertz", display: "megahertz", symbol: "MHz", value: "megahertz"},
-	{id: inQtV2Unit + "megajoule", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "megajoule", display: "megajoule", symbol: "MJ", value: "megajoule"},
-	{id: inQtV2Unit + "megajoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "megajoulePerHour", display: "megajoulePerHour", symbol: "MJ/h", value: "megajoulePerHour"},
-	{id: inQtV2Unit + "megaohm", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ResistanceUnit", name: "megaohm", display: "megaohm", symbol: "MΩ", value: "megaohm"},
-	{id: inQtV2Unit + "megavolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VoltageUnit", name: "megavolt", display: "megavolt", symbol: "MV", value: "megavolt"},
-	{id: inQtV2Unit + "megavoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentPowerUnit", name: "megavoltAmpere", display: "megavolt-ampere", symbol: "MVA", value: "megavoltAmpere"},
-	{id: inQtV2Unit + "megavoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentEnergyUnit", name: "megavoltAmpereHour", display: "megavolt-ampere-hour", symbol: "MVAh", value: "megavoltAmpereHour"},
-	{id: inQtV2Unit + "megavoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactivePowerUnit", name: "megavoltAmpereReactive", display: "megavolt-ampere reactive", symbol: "Mvar", value: "megavoltAmpereReactive"},
-	{id: inQtV2Unit + "megavoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactiveEnergyUnit", name: "megavoltAmpereReactiveHour", display: "megavolt-ampere-reactive-hour", symbol: "Mvarh", value: "megavoltAmpereReactiveHour"},
-	{id: inQtV2Unit + "megawatt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "megawatt", display: "megawatt", symbol: "MW", value: "megawatt"},
-	{id: inQtV2Unit + "megawattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "megawattHour", display: "megawatt-hour", symbol: "MWh", value: "megawattHour"},
-	{id: inQtV2Unit + "metre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "metre", display: "metre", symbol: "m", value: "metre"},
-	{id: inQtV2Unit + "metrePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "metrePerHour", display: "metre per hour", symbol: "m/h", value: "metrePerHour"},
-	{id: inQtV2Unit + "metrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "metrePerSecond", display: "metre per second", symbol: "m/s", value: "metrePerSecond"},
-	{id: inQtV2Unit + "metrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AccelerationUnit", name: "metrePerSecondSquared", display: "metre per second squared", symbol: "m/s²", value: "metrePerSecondSquared"},
-	{id: inQtV2Unit + "microampere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CurrentUnit", name: "microampere", display: "microampere", symbol: "µA", value: "microampere"},
-	{id: inQtV2Unit + "microfarad", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CapacitanceUnit", name: "microfarad", display: "microfarad", symbol: "µF", value: "microfarad"},
-	{id: inQtV2Unit + "microgram", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "microgram", display: "microgram", symbol: "µg", value: "microgram"},
-	{id: inQtV2Unit + "microgramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DensityUnit", name: "microgramPerCubicMetre", display: "microgram per cubic metre", symbol: "µg/m³", value: "microgramPerCubicMetre"},
-	{id: inQtV2Unit + "microgray", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "microgray", display: "microgray", symbol: "µGy", value: "microgray"},
-	{id: inQtV2Unit + "microhenry", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "InductanceUnit", name: "microhenry", display: "microhenry", symbol: "µH", value: "microhenry"},
-	{id: inQtV2Unit + "micrometre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "micrometre", display: "micrometre", symbol: "µm", value: "micrometre"},
-	{id: inQtV2Unit + "microsecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "microsecond", display: "microsecond", symbol: "µs", value: "microsecond"},
-	{id: inQtV2Unit + "microsievert", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "microsievert", display: "microsievert", symbol: "µSv", value: "microsievert"},
-	{id: inQtV2Unit + "microvolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VoltageUnit", name: "microvolt", display: "microvolt", symbol: "µV", value: "microvolt"},
-	{id: inQtV2Unit + "microwatt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "microwatt", display: "microwatt", symbol: "µW", value: "microwatt"},
-	{id: inQtV2Unit + "mile", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "mile", display: "mile", symbol: "mi", value: "mile"},
-	{id: inQtV2Unit + "milePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "milePerHour", display: "mile per hour", symbol: "mph", value: "milePerHour"},
-	{id: inQtV2Unit + "milePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VelocityUnit", name: "milePerSecond", display: "mile per second", symbol: "mi/s", value: "milePerSecond"},
-	{id: inQtV2Unit + "milliampere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CurrentUnit", name: "milliampere", display: "milliampere", symbol: "mA", value: "milliampere"},
-	{id: inQtV2Unit + "milliampereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ChargeUnit", name: "milliampereHour", display: "milliampere hour", symbol: "mAh", value: "milliampereHour"},
-	{id: inQtV2Unit + "millibar", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "millibar", display: "millibar", symbol: "mbar", value: "millibar"},
-	{id: inQtV2Unit + "millifarad", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CapacitanceUnit", name: "millifarad", display: "millifarad", symbol: "mF", value: "millifarad"},
-	{id: inQtV2Unit + "milligram", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "milligram", display: "milligram", symbol: "mg", value: "milligram"},
-	{id: inQtV2Unit + "milligramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DensityUnit", name: "milligramPerCubicMetre", display: "milligram per cubic metre", symbol: "mg/m³", value: "milligramPerCubicMetre"},
-	{id: inQtV2Unit + "milligray", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "milligray", display: "milligray", symbol: "mGy", value: "milligray"},
-	{id: inQtV2Unit + "millihenry", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "InductanceUnit", name: "millihenry", display: "millihenry", symbol: "mH", value: "millihenry"},
-	{id: inQtV2Unit + "millihertz", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "FrequencyUnit", name: "millihertz", display: "millihertz", symbol: "mHz", value: "millihertz"},
-	{id: inQtV2Unit + "millilitre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeUnit", name: "millilitre", display: "millilitre", symbol: "ml", value: "millilitre"},
-	{id: inQtV2Unit + "millilitrePerHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "millilitrePerHour", display: "millilitre per hour", symbol: "ml/h", value: "millilitrePerHour"},
-	{id: inQtV2Unit + "millilitrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "millilitrePerMinute", display: "millilitre per minute", symbol: "ml/min", value: "millilitrePerMinute"},
-	{id: inQtV2Unit + "millilitrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VolumeFlowRateUnit", name: "millilitrePerSecond", display: "millilitre per second", symbol: "ml/s", value: "millilitrePerSecond"},
-	{id: inQtV2Unit + "millimetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "millimetre", display: "millimetre", symbol: "mm", value: "millimetre"},
-	{id: inQtV2Unit + "millimetresOfMercury", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "millimetresOfMercury", display: "millimetres of mercury", symbol: "mmHg", value: "millimetresOfMercury"},
-	{id: inQtV2Unit + "milliohm", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ResistanceUnit", name: "milliohm", display: "milliohm", symbol: "mΩ", value: "milliohm"},
-	{id: inQtV2Unit + "millisecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "millisecond", display: "millisecond", symbol: "ms", value: "millisecond"},
-	{id: inQtV2Unit + "millisievert", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "millisievert", display: "millisievert", symbol: "mSv", value: "millisievert"},
-	{id: inQtV2Unit + "millivolt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VoltageUnit", name: "millivolt", display: "millivolt", symbol: "mV", value: "millivolt"},
-	{id: inQtV2Unit + "millivoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentPowerUnit", name: "millivoltAmpere", display: "millivolt-ampere", symbol: "mVA", value: "millivoltAmpere"},
-	{id: inQtV2Unit + "millivoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactivePowerUnit", name: "millivoltAmpereReactive", display: "millivolt-ampere reactive", symbol: "mvar", value: "millivoltAmpereReactive"},
-	{id: inQtV2Unit + "milliwatt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "milliwatt", display: "milliwatt", symbol: "mW", value: "milliwatt"},
-	{id: inQtV2Unit + "milliwattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "milliwattHour", display: "milliwatt-hour", symbol: "mWh", value: "milliwattHour"},
-	{id: inQtV2Unit + "minute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "minute", display: "minute", symbol: "m", value: "minute"},
-	{id: inQtV2Unit + "minuteOfArc", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngleUnit", name: "minuteOfArc", display: "minute of arc", symbol: "'", value: "minuteOfArc"},
-	{id: inQtV2Unit + "nanofarad", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CapacitanceUnit", name: "nanofarad", display: "nanofarad", symbol: "nF", value: "nanofarad"},
-	{id: inQtV2Unit + "nanometre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "nanometre", display: "nanometre", symbol: "nm", value: "nanometre"},
-	{id: inQtV2Unit + "nanosecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "nanosecond", display: "nanosecond", symbol: "ns", value: "nanosecond"},
-	{id: inQtV2Unit + "nauticalMile", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "LengthUnit", name: "nauticalMile", display: "nautical mile", symbol: "M", value: "nauticalMile"},
-	{id: inQtV2Unit + "newton", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ForceUnit", name: "newton", display: "newton", symbol: "N", value: "newton"},
-	{id: inQtV2Unit + "newtonMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TorqueUnit", name: "newtonMetre", display: "newton-metre", symbol: "N m", value: "newtonMetre"},
-	{id: inQtV2Unit + "ohm", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ResistanceUnit", name: "ohm", display: "ohm", symbol: "Ω", value: "ohm"},
-	{id: inQtV2Unit + "ounce", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ForceUnit", name: "ounce", display: "ounce", symbol: "oz", value: "ounce"},
-	{id: inQtV2Unit + "partsPerBillion", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "partsPerBillion", display: "partsPerBillion", symbol: "ppb", value: "partsPerBillion"},
-	{id: inQtV2Unit + "partsPerMillion", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "partsPerMillion", display: "partsPerMillion", symbol: "ppm", value: "partsPerMillion"},
-	{id: inQtV2Unit + "partsPerQuadrillion", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "partsPerQuadrillion", display: "partsPerQuadrillion", symbol: "ppq", value: "partsPerQuadrillion"},
-	{id: inQtV2Unit + "partsPerTrillion", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "partsPerTrillion", display: "partsPerTrillion", symbol: "ppt", value: "partsPerTrillion"},
-	{id: inQtV2Unit + "pascal", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "pascal", display: "pascal", symbol: "Pa", value: "pascal"},
-	{id: inQtV2Unit + "percent", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "percent", display: "percent", symbol: "%", value: "percent"},
-	{id: inQtV2Unit + "picofarad", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "CapacitanceUnit", name: "picofarad", display: "picofarad", symbol: "pF", value: "picofarad"},
-	{id: inQtV2Unit + "pound", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ForceUnit", name: "pound", display: "pound", symbol: "lb", value: "pound"},
-	{id: inQtV2Unit + "poundPerSquareInch", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PressureUnit", name: "poundPerSquareInch", display: "pound per square inch", symbol: "psi", value: "poundPerSquareInch"},
-	{id: inQtV2Unit + "radian", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngleUnit", name: "radian", display: "radian", symbol: "rad", value: "radian"},
-	{id: inQtV2Unit + "radianPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngularVelocityUnit", name: "radianPerSecond", display: "radian per second", symbol: "rad/s", value: "radianPerSecond"},
-	{id: inQtV2Unit + "radianPerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngularAccelerationUnit", name: "radianPerSecondSquared", display: "radian per second squared", symbol: "rad/s²", value: "radianPerSecondSquared"},
-	{id: inQtV2Unit + "revolutionPerMinute", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngularVelocityUnit", name: "revolutionPerMinute", display: "revolution per minute", symbol: "rpm", value: "revolutionPerMinute"},
-	{id: inQtV2Unit + "revolutionPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngularVelocityUnit", name: "revolutionPerSecond", display: "revolution per second", symbol: "rps", value: "revolutionPerSecond"},
-	{id: inQtV2Unit + "second", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "second", display: "second", symbol: "s", value: "second"},
-	{id: inQtV2Unit + "secondOfArc", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngleUnit", name: "secondOfArc", display: "second of arc", symbol: "\"", value: "secondOfArc"},
-	{id: inQtV2Unit + "sievert", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IonizingRadiationDoseUnit", name: "sievert", display: "sievert", symbol: "Sv", value: "sievert"},
-	{id: inQtV2Unit + "slug", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "slug", display: "slug", symbol: "slug", value: "slug"},
-	{id: inQtV2Unit + "squareCentimetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareCentimetre", display: "square centimetre", symbol: "cm²", value: "squareCentimetre"},
-	{id: inQtV2Unit + "squareFoot", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareFoot", display: "square foot", symbol: "ft²", value: "squareFoot"},
-	{id: inQtV2Unit + "squareInch", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareInch", display: "square inch", symbol: "in²", value: "squareInch"},
-	{id: inQtV2Unit + "squareKilometre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareKilometre", display: "square kilometre", symbol: "km²", value: "squareKilometre"},
-	{id: inQtV2Unit + "squareMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareMetre", display: "square metre", symbol: "m²", value: "squareMetre"},
-	{id: inQtV2Unit + "squareMillimetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AreaUnit", name: "squareMillimetre", display: "square millimetre", symbol: "mm²", value: "squareMillimetre"},
-	{id: inQtV2Unit + "tebibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "tebibit", display: "tebibit", symbol: "Tibit", value: "tebibit"},
-	{id: inQtV2Unit + "tebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "tebibitPerSecond", display: "tebibit per second", symbol: "Tibps", value: "tebibitPerSecond"},
-	{id: inQtV2Unit + "tebibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "tebibyte", display: "tebibyte", symbol: "TiB", value: "tebibyte"},
-	{id: inQtV2Unit + "tebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "tebibytePerSecond", display: "tebibyte per second", symbol: "TiBps", value: "tebibytePerSecond"},
-	{id: inQtV2Unit + "terawattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "terawattHour", display: "terawatt-hour", symbol: "TWh", value: "terawattHour"},
-	{id: inQtV2Unit + "tesla", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MagneticInductionUnit", name: "tesla", display: "tesla", symbol: "T", value: "tesla"},
-	{id: inQtV2Unit + "ton", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ForceUnit", name: "ton", display: "ton", symbol: "T", value: "ton"},
-	{id: inQtV2Unit + "tonOfRefrigeration", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "tonOfRefrigeration", display: "ton of refrigeration", symbol: "TR", value: "tonOfRefrigeration"},
-	{id: inQtV2Unit + "tonne", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MassUnit", name: "tonne", display: "tonne", symbol: "t", value: "tonne"},
-	{id: inQtV2Unit + "turn", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "AngleUnit", name: "turn", display: "turn", symbol: "turn", value: "turn"},
-	{id: inQtV2Unit + "unity", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "Unitless", name: "unity", value: "unity"},
-	{id: inQtV2Unit + "volt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "VoltageUnit", name: "volt", display: "volt", symbol: "V", value: "volt"},
-	{id: inQtV2Unit + "voltAmpere", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentPowerUnit", name: "voltAmpere", display: "volt-ampere", symbol: "VA", value: "voltAmpere"},
-	{id: inQtV2Unit + "voltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ApparentEnergyUnit", name: "voltAmpereHour", display: "volt-ampere-hour", symbol: "VAh", value: "voltAmpereHour"},
-	{id: inQtV2Unit + "voltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactivePowerUnit", name: "voltAmpereReactive", display: "volt-ampere reactive", symbol: "var", value: "voltAmpereReactive"},
-	{id: inQtV2Unit + "voltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "ReactiveEnergyUnit", name: "voltAmpereReactiveHour", display: "volt-ampere-reactive-hour", symbol: "varh", value: "voltAmpereReactiveHour"},
-	{id: inQtV2Unit + "watt", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "PowerUnit", name: "watt", display: "watt", symbol: "W", value: "watt"},
-	{id: inQtV2Unit + "wattHour", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "EnergyUnit", name: "wattHour", display: "watt-hour", symbol: "Wh", value: "wattHour"},
-	{id: inQtV2Unit + "wattPerSquareMetre", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "IrradianceUnit", name: "wattPerSquareMetre", display: "watt per square metre", symbol: "W/m²", value: "wattPerSquareMetre"},
-	{id: inQtV2Unit + "weber", version: 4, class: classEnumValue, types: []string{inQtV2Class + "DecimalUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "MagneticFluxUnit", name: "weber", display: "weber", symbol: "Wb", value: "weber"},
-	{id: inQtV2Unit + "year", version: 4, class: classEnumValue, types: []string{inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "TimeUnit", name: "year", display: "year", symbol: "yr", value: "year"},
-	{id: inQtV2Unit + "yobibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "yobibit", display: "yobibit", symbol: "Yibit", value: "yobibit"},
-	{id: inQtV2Unit + "yobibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "yobibitPerSecond", display: "yobibit per second", symbol: "Yibps", value: "yobibitPerSecond"},
-	{id: inQtV2Unit + "yobibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "yobibyte", display: "yobibyte", symbol: "YiB", value: "yobibyte"},
-	{id: inQtV2Unit + "yobibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "yobibytePerSecond", display: "yobibyte per second", symbol: "YiBps", value: "yobibytePerSecond"},
-	{id: inQtV2Unit + "zebibit", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "zebibit", display: "zebibit", symbol: "Zibit", value: "zebibit"},
-	{id: inQtV2Unit + "zebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "zebibitPerSecond", display: "zebibit per second", symbol: "Zibps", value: "zebibitPerSecond"},
-	{id: inQtV2Unit + "zebibyte", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataSizeUnit", name: "zebibyte", display: "zebibyte", symbol: "ZiB", value: "zebibyte"},
-	{id: inQtV2Unit + "zebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV2Class + "BinaryUnit", inQtV2Class + "RatioUnit", inQtV2Class + "SymbolicUnit"}, childOf: inQtV2Enum + "DataRateUnit", name: "zebibytePerSecond", display: "zebibyte per second", symbol: "ZiBps", value: "zebibytePerSecond"},
-	{id: inQtV2Unitprefix + "atto", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "atto", symbol: "a", value: "atto"},
-	{id: inQtV2Unitprefix + "centi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "centi", symbol: "c", value: "centi"},
-	{id: inQtV2Unitprefix + "deca", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "deca", symbol: "da", value: "deca"},
-	{id: inQtV2Unitprefix + "deci", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "deci", symbol: "d", value: "deci"},
-	{id: inQtV2Unitprefix + "exa", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "exa", symbol: "E", value: "exa"},
-	{id: inQtV2Unitprefix + "exbi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "exbi", symbol: "Ei", value: "exbi"},
-	{id: inQtV2Unitprefix + "femto", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "femto", symbol: "f", value: "femto"},
-	{id: inQtV2Unitprefix + "gibi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "gibi", symbol: "Gi", value: "gibi"},
-	{id: inQtV2Unitprefix + "giga", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "giga", symbol: "G", value: "giga"},
-	{id: inQtV2Unitprefix + "hecto", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "hecto", symbol: "h", value: "hecto"},
-	{id: inQtV2Unitprefix + "kibi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "kibi", symbol: "Ki", value: "kibi"},
-	{id: inQtV2Unitprefix + "kilo", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "kilo", symbol: "k", value: "kilo"},
-	{id: inQtV2Unitprefix + "mebi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "mebi", symbol: "Mi", value: "mebi"},
-	{id: inQtV2Unitprefix + "mega", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "mega", symbol: "M", value: "mega"},
-	{id: inQtV2Unitprefix + "micro", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "micro", symbol: "µ", value: "micro"},
-	{id: inQtV2Unitprefix + "milli", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "milli", symbol: "m", value: "milli"},
-	{id: inQtV2Unitprefix + "nano", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "nano", symbol: "n", value: "nano"},
-	{id: inQtV2Unitprefix + "pebi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "pebi", symbol: "Pi", value: "pebi"},
-	{id: inQtV2Unitprefix + "peta", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "peta", symbol: "P", value: "peta"},
-	{id: inQtV2Unitprefix + "pico", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "pico", symbol: "p", value: "pico"},
-	{id: inQtV2Unitprefix + "tebi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "tebi", symbol: "Ti", value: "tebi"},
-	{id: inQtV2Unitprefix + "tera", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "tera", symbol: "T", value: "tera"},
-	{id: inQtV2Unitprefix + "yobi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "yobi", symbol: "Yi", value: "yobi"},
-	{id: inQtV2Unitprefix + "yocto", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "yocto", symbol: "y", value: "yocto"},
-	{id: inQtV2Unitprefix + "yotta", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "yotta", symbol: "Y", value: "yotta"},
-	{id: inQtV2Unitprefix + "zebi", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "BinaryPrefix", name: "zebi", symbol: "Zi", value: "zebi"},
-	{id: inQtV2Unitprefix + "zepto", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "zepto", symbol: "z", value: "zepto"},
-	{id: inQtV2Unitprefix + "zetta", version: 4, class: classEnumValue, types: []string{inQtV2Class + "UnitPrefix"}, childOf: inQtV2Enum + "DecimalPrefix", name: "zetta", symbol: "Z", value: "zetta"},
-	{id: inQtV3Enum + "AccelerationUnit", version: 4, class: classEnum, display: "AccelerationUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "metrePerSecondSquared", inQtV3Unit + "centimetrePerSecondSquared", inQtV3Unit + "millimetrePerSecondSquared", inQtV3Unit + "kilometrePerSecondSquared", inQtV3Unit + "gForce"}},
-	{id: inQtV3Enum + "AngleUnit", version: 4, class: classEnum, display: "AngleUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "radian", inQtV3Unit + "degreeOfArc", inQtV3Unit + "minuteOfArc", inQtV3Unit + "secondOfArc", inQtV3Unit + "turn"}},
-	{id: inQtV3Enum + "AngularAccelerationUnit", version: 4, class: classEnum, display: "AngularAccelerationUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "radianPerSecondSquared"}},
-	{id: inQtV3Enum + "AngularVelocityUnit", version: 4, class: classEnum, display: "AngularVelocityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "radianPerSecond", inQtV3Unit + "degreePerSecond", inQtV3Unit + "revolutionPerSecond", inQtV3Unit + "revolutionPerMinute"}},
-	{id: inQtV3Enum + "ApparentEnergyUnit", version: 4, class: classEnum, display: "ApparentEnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "voltAmpereHour", inQtV3Unit + "millivoltAmpereHour", inQtV3Unit + "kilovoltAmpereHour", inQtV3Unit + "megavoltAmpereHour", inQtV3Unit + "gigavoltAmpereHour"}},
-	{id: inQtV3Enum + "ApparentPowerUnit", version: 4, class: classEnum, display: "ApparentPowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "voltAmpere", inQtV3Unit + "millivoltAmpere", inQtV3Unit + "kilovoltAmpere", inQtV3Unit + "megavoltAmpere", inQtV3Unit + "gigavoltAmpere"}},
-	{id: inQtV3Enum + "AreaUnit", version: 4, class: classEnum, display: "AreaUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "squareMetre", inQtV3Unit + "squareCentimetre", inQtV3Unit + "squareMillimetre", inQtV3Unit + "squareKilometre", inQtV3Unit + "hectare", inQtV3Unit + "squareFoot", inQtV3Unit + "squareInch", inQtV3Unit + "acre"}},
-	{id: inQtV3Enum + "BinaryPrefix", version: 4, class: classEnum, display: "BinaryPrefix", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unitprefix + "kibi", inQtV3Unitprefix + "mebi", inQtV3Unitprefix + "gibi", inQtV3Unitprefix + "tebi", inQtV3Unitprefix + "pebi", inQtV3Unitprefix + "exbi", inQtV3Unitprefix + "zebi", inQtV3Unitprefix + "yobi"}},
-	{id: inQtV3Enum + "CapacitanceUnit", version: 4, class: classEnum, display: "CapacitanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "farad", inQtV3Unit + "millifarad", inQtV3Unit + "microfarad", inQtV3Unit + "nanofarad", inQtV3Unit + "picofarad"}},
-	{id: inQtV3Enum + "ChargeUnit", version: 4, class: classEnum, display: "ChargeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "coulomb", inQtV3Unit + "ampereHour", inQtV3Unit + "milliampereHour"}},
-	{id: inQtV3Enum + "CurrentUnit", version: 4, class: classEnum, display: "CurrentUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "ampere", inQtV3Unit + "picoampere", inQtV3Unit + "nanoampere", inQtV3Unit + "microampere", inQtV3Unit + "milliampere", inQtV3Unit + "kiloampere"}},
-	{id: inQtV3Enum + "DataRateUnit", version: 4, class: classEnum, display: "DataRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "bitPerSecond", inQtV3Unit + "kibibitPerSecond", inQtV3Unit + "mebibitPerSecond", inQtV3Unit + "gibibitPerSecond", inQtV3Unit + "tebibitPerSecond", inQtV3Unit + "exbibitPerSecond", inQtV3Unit + "zebibitPerSecond", inQtV3Unit + "yobibitPerSecond", inQtV3Unit + "bytePerSecond", inQtV3Unit + "kibibytePerSecond", inQtV3Unit + "mebibytePerSecond", inQtV3Unit + "gibibytePerSecond", inQtV3Unit + "tebibytePerSecond", inQtV3Unit + "exbibytePerSecond", inQtV3Unit + "zebibytePerSecond", inQtV3Unit + "yobibytePerSecond"}},
-	{id: inQtV3Enum + "DataSizeUnit", version: 4, class: classEnum, display: "DataSizeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "bit", inQtV3Unit + "kibibit", inQtV3Unit + "mebibit", inQtV3Unit + "gibibit", inQtV3Unit + "tebibit", inQtV3Unit + "exbibit", inQtV3Unit + "zebibit", inQtV3Unit + "yobibit", inQtV3Unit + "byte", inQtV3Unit + "kibibyte", inQtV3Unit + "mebibyte", inQtV3Unit + "gibibyte", inQtV3Unit + "tebibyte", inQtV3Unit + "exbibyte", inQtV3Unit + "zebibyte", inQtV3Unit + "yobibyte"}},
-	{id: inQtV3Enum + "DecimalPrefix", version: 4, class: classEnum, display: "DecimalPrefix", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unitprefix + "deci", inQtV3Unitprefix + "centi", inQtV3Unitprefix + "milli", inQtV3Unitprefix + "micro", inQtV3Unitprefix + "nano", inQtV3Unitprefix + "pico", inQtV3Unitprefix + "femto", inQtV3Unitprefix + "atto", inQtV3Unitprefix + "zepto", inQtV3Unitprefix + "yocto", inQtV3Unitprefix + "deca", inQtV3Unitprefix + "hecto", inQtV3Unitprefix + "kilo", inQtV3Unitprefix + "mega", inQtV3Unitprefix + "giga", inQtV3Unitprefix + "tera", inQtV3Unitprefix + "peta", inQtV3Unitprefix + "exa", inQtV3Unitprefix + "zetta", inQtV3Unitprefix + "yotta"}},
-	{id: inQtV3Enum + "DensityUnit", version: 4, class: classEnum, display: "DensityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "kilogramPerCubicMetre", inQtV3Unit + "gramPerCubicMetre", inQtV3Unit + "milligramPerCubicMetre", inQtV3Unit + "microgramPerCubicMetre"}},
-	{id: inQtV3Enum + "DynamicViscosityUnit", version: 4, class: classEnum, display: "DynamicViscosityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "poise", inQtV3Unit + "centipoise", inQtV3Unit + "millipoise", inQtV3Unit + "pascalSecond", inQtV3Unit + "millipascalSecond"}},
-	{id: inQtV3Enum + "EnergyUnit", version: 4, class: classEnum, display: "EnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "joule", inQtV3Unit + "kilojoule", inQtV3Unit + "megajoule", inQtV3Unit + "gigajoule", inQtV3Unit + "electronvolt", inQtV3Unit + "megaelectronvolt", inQtV3Unit + "wattHour", inQtV3Unit + "milliwattHour", inQtV3Unit + "kilowattHour", inQtV3Unit + "megawattHour", inQtV3Unit + "gigawattHour", inQtV3Unit + "terawattHour", inQtV3Unit + "britishThermalUnit", inQtV3Unit + "kiloBritishThermalUnit"}},
-	{id: inQtV3Enum + "ForceUnit", version: 4, class: classEnum, display: "ForceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "newton", inQtV3Unit + "pound", inQtV3Unit + "ounce", inQtV3Unit + "ton"}},
-	{id: inQtV3Enum + "FrequencyUnit", version: 4, class: classEnum, display: "FrequencyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "hertz", inQtV3Unit + "millihertz", inQtV3Unit + "kilohertz", inQtV3Unit + "megahertz", inQtV3Unit + "gigahertz"}},
-	{id: inQtV3Enum + "GasLeakageRateUnit", version: 4, class: classEnum, display: "GasLeakageRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "pascalCubicMetrePerSecond", inQtV3Unit + "decapascalCubicMetrePerSecond", inQtV3Unit + "hectopascalCubicMetrePerSecond", inQtV3Unit + "kilopascalCubicMetrePerSecond"}},
-	{id: inQtV3Enum + "IlluminanceUnit", version: 4, class: classEnum, display: "IlluminanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "lux", inQtV3Unit + "footcandle"}},
-	{id: inQtV3Enum + "InductanceUnit", version: 4, class: classEnum, display: "InductanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "henry", inQtV3Unit + "millihenry", inQtV3Unit + "microhenry"}},
-	{id: inQtV3Enum + "IonizingRadiationDoseUnit", version: 4, class: classEnum, display: "IonizingRadiationDoseUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "gray", inQtV3Unit + "milligray", inQtV3Unit + "microgray", inQtV3Unit + "sievert", inQtV3Unit + "millisievert", inQtV3Unit + "microsievert"}},
-	{id: inQtV3Enum + "IrradianceUnit", version: 4, class: classEnum, display: "IrradianceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "wattPerSquareMetre"}},
-	{id: inQtV3Enum + "KinematicViscosityUnit", version: 4, class: classEnum, display: "KinematicViscosityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "stokes", inQtV3Unit + "centistokes", inQtV3Unit + "squareMetrePerSecond"}},
-	{id: inQtV3Enum + "LengthUnit", version: 4, class: classEnum, display: "LengthUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "metre", inQtV3Unit + "centimetre", inQtV3Unit + "millimetre", inQtV3Unit + "micrometre", inQtV3Unit + "nanometre", inQtV3Unit + "kilometre", inQtV3Unit + "foot", inQtV3Unit + "inch", inQtV3Unit + "mile", inQtV3Unit + "nauticalMile", inQtV3Unit + "astronomicalUnit"}},
-	{id: inQtV3Enum + "LuminanceUnit", version: 4, class: classEnum, display: "LuminanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "candelaPerSquareMetre"}},
-	{id: inQtV3Enum + "LuminousFluxUnit", version: 4, class: classEnum, display: "LuminousFluxUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "lumen"}},
-	{id: inQtV3Enum + "LuminousIntensityUnit", version: 4, class: classEnum, display: "LuminousIntensityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "candela"}},
-	{id: inQtV3Enum + "MagneticFluxUnit", version: 4, class: classEnum, display: "MagneticFluxUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "weber", inQtV3Unit + "maxwell"}},
-	{id: inQtV3Enum + "MagneticInductionUnit", version: 4, class: classEnum, display: "MagneticInductionUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "tesla", inQtV3Unit + "gauss"}},
-	{id: inQtV3Enum + "MassFlowRateUnit", version: 4, class: classEnum, display: "MassFlowRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "gramPerSecond", inQtV3Unit + "kilogramPerSecond", inQtV3Unit + "gramPerHour", inQtV3Unit + "kilogramPerHour", inQtV3Unit + "massPoundPerHour"}},
-	{id: inQtV3Enum + "MassUnit", version: 4, class: classEnum, display: "MassUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "kilogram", inQtV3Unit + "gram", inQtV3Unit + "milligram", inQtV3Unit + "microgram", inQtV3Unit + "tonne", inQtV3Unit + "slug", inQtV3Unit + "massPound"}},
-	{id: inQtV3Enum + "PowerUnit", version: 4, class: classEnum, display: "PowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "watt", inQtV3Unit + "microwatt", inQtV3Unit + "milliwatt", inQtV3Unit + "kilowatt", inQtV3Unit + "megawatt", inQtV3Unit + "gigawatt", inQtV3Unit + "horsepower", inQtV3Unit + "joulePerSecond", inQtV3Unit + "kilojoulePerSecond", inQtV3Unit + "joulePerHour", inQtV3Unit + "kilojoulePerHour", inQtV3Unit + "megajoulePerHour", inQtV3Unit + "gigajoulePerHour", inQtV3Unit + "britishThermalUnitPerHour", inQtV3Unit + "kiloBritishThermalUnitPerHour", inQtV3Unit + "kilowattHourPerYear", inQtV3Unit + "tonOfRefrigeration"}},
-	{id: inQtV3Enum + "PressureUnit", version: 4, class: classEnum, display: "PressureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "pascal", inQtV3Unit + "decapascal", inQtV3Unit + "hectopascal", inQtV3Unit + "kilopascal", inQtV3Unit + "bar", inQtV3Unit + "millibar", inQtV3Unit + "millimetresOfMercury", inQtV3Unit + "poundPerSquareInch", inQtV3Unit + "inchesOfMercury", inQtV3Unit + "inchesOfWater"}},
-	{id: inQtV3Enum + "RadioactivityUnit", version: 4, class: classEnum, display: "RadioactivityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "becquerel", inQtV3Unit + "kilobecquerel", inQtV3Unit + "megabecquerel", inQtV3Unit + "gigabecquerel"}},
-	{id: inQtV3Enum + "ReactiveEnergyUnit", version: 4, class: classEnum, display: "ReactiveEnergyUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "voltAmpereReactiveHour", inQtV3Unit + "kilovoltAmpereReactiveHour", inQtV3Unit + "megavoltAmpereReactiveHour", inQtV3Unit + "gigavoltAmpereReactiveHour"}},
-	{id: inQtV3Enum + "ReactivePowerUnit", version: 4, class: classEnum, display: "ReactivePowerUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "voltAmpereReactive", inQtV3Unit + "millivoltAmpereReactive", inQtV3Unit + "kilovoltAmpereReactive", inQtV3Unit + "megavoltAmpereReactive", inQtV3Unit + "gigavoltAmpereReactive"}},
-	{id: inQtV3Enum + "ReciprocalLengthUnit", version: 4, class: classEnum, display: "ReciprocalLengthUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "reciprocalMetre", inQtV3Unit + "reciprocalCentimetre", inQtV3Unit + "reciprocalMillimetre", inQtV3Unit + "reciprocalMicrometre", inQtV3Unit + "reciprocalNanometre", inQtV3Unit + "reciprocalKilometre"}},
-	{id: inQtV3Enum + "ReciprocalTimeUnit", version: 4, class: classEnum, display: "ReciprocalTimeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "reciprocalSecond", inQtV3Unit + "reciprocalMinute"}},
-	{id: inQtV3Enum + "ResistanceUnit", version: 4, class: classEnum, display: "ResistanceUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "ohm", inQtV3Unit + "milliohm", inQtV3Unit + "kiloohm", inQtV3Unit + "megaohm"}},
-	{id: inQtV3Enum + "SoundPressureUnit", version: 4, class: classEnum, display: "SoundPressureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "decibel", inQtV3Unit + "bel"}},
-	{id: inQtV3Enum + "TemperatureUnit", version: 4, class: classEnum, display: "TemperatureUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "kelvin", inQtV3Unit + "degreeCelsius", inQtV3Unit + "degreeFahrenheit"}},
-	{id: inQtV3Enum + "TimeUnit", version: 4, class: classEnum, display: "TimeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "second", inQtV3Unit + "millisecond", inQtV3Unit + "microsecond", inQtV3Unit + "nanosecond", inQtV3Unit + "minute", inQtV3Unit + "hour", inQtV3Unit + "day", inQtV3Unit + "year"}},
-	{id: inQtV3Enum + "TorqueUnit", version: 4, class: classEnum, display: "TorqueUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "newtonMetre"}},
-	{id: inQtV3Enum + "Unitless", version: 4, class: classEnum, display: "Unitless", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "unity", inQtV3Unit + "percent", inQtV3Unit + "partsPerMillion", inQtV3Unit + "partsPerBillion", inQtV3Unit + "partsPerTrillion", inQtV3Unit + "partsPerQuadrillion"}},
-	{id: inQtV3Enum + "VelocityUnit", version: 4, class: classEnum, display: "VelocityUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "metrePerSecond", inQtV3Unit + "centimetrePerSecond", inQtV3Unit + "millimetrePerSecond", inQtV3Unit + "kilometrePerSecond", inQtV3Unit + "metrePerHour", inQtV3Unit + "kilometrePerHour", inQtV3Unit + "milePerHour", inQtV3Unit + "milePerSecond", inQtV3Unit + "knot"}},
-	{id: inQtV3Enum + "VoltageUnit", version: 4, class: classEnum, display: "VoltageUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "volt", inQtV3Unit + "millivolt", inQtV3Unit + "microvolt", inQtV3Unit + "kilovolt", inQtV3Unit + "megavolt"}},
-	{id: inQtV3Enum + "VolumeFlowRateUnit", version: 4, class: classEnum, display: "VolumeFlowRateUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "litrePerSecond", inQtV3Unit + "millilitrePerSecond", inQtV3Unit + "litrePerMinute", inQtV3Unit + "millilitrePerMinute", inQtV3Unit + "litrePerHour", inQtV3Unit + "millilitrePerHour", inQtV3Unit + "gallonPerMinute", inQtV3Unit + "gallonPerHour", inQtV3Unit + "cubicFootPerMinute", inQtV3Unit + "cubicMetrePerHour", inQtV3Unit + "cubicMetrePerMinute", inQtV3Unit + "cubicMetrePerSecond", inQtV3Unit + "cubicCentimetrePerMinute", inQtV3Unit + "cubicCentimetrePerSecond"}},
-	{id: inQtV3Enum + "VolumeUnit", version: 4, class: classEnum, display: "VolumeUnit", schema: inInstanceSchema + "string;4", parts: []string{inQtV3Unit + "cubicMetre", inQtV3Unit + "cubicCentimetre", inQtV3Unit + "litre", inQtV3Unit + "millilitre", inQtV3Unit + "cubicFoot", inQtV3Unit + "cubicInch", inQtV3Unit + "fluidOunce", inQtV3Unit + "gallon"}},
-	{id: inQtV3Unit + "acre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "acre", display: "acre", symbol: "ac", value: "acre"},
-	{id: inQtV3Unit + "ampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "ampere", display: "ampere", symbol: "A", value: "ampere"},
-	{id: inQtV3Unit + "ampereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ChargeUnit", name: "ampereHour", display: "ampere hour", symbol: "Ah", value: "ampereHour"},
-	{id: inQtV3Unit + "astronomicalUnit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "astronomicalUnit", display: "astronomical unit", symbol: "AU", value: "astronomicalUnit"},
-	{id: inQtV3Unit + "bar", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "bar", display: "bar", symbol: "bar", value: "bar"},
-	{id: inQtV3Unit + "becquerel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "RadioactivityUnit", name: "becquerel", display: "becquerel", symbol: "Bq", value: "becquerel"},
-	{id: inQtV3Unit + "bel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "SoundPressureUnit", name: "bel", display: "bel", symbol: "B", value: "bel"},
-	{id: inQtV3Unit + "bit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "bit", display: "bit", symbol: "bit", value: "bit"},
-	{id: inQtV3Unit + "bitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "bitPerSecond", display: "bit per second", symbol: "bps", value: "bitPerSecond"},
-	{id: inQtV3Unit + "britishThermalUnit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "britishThermalUnit", display: "British thermal unit", symbol: "BTU", value: "britishThermalUnit"},
-	{id: inQtV3Unit + "britishThermalUnitPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "britishThermalUnitPerHour", display: "British thermal unitPerHour", symbol: "BTU/h", value: "britishThermalUnitPerHour"},
-	{id: inQtV3Unit + "byte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "byte", display: "byte", symbol: "B", value: "byte"},
-	{id: inQtV3Unit + "bytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "bytePerSecond", display: "byte per second", symbol: "Bps", value: "bytePerSecond"},
-	{id: inQtV3Unit + "candela", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LuminousIntensityUnit", name: "candela", display: "candela", symbol: "cd", value: "candela"},
-	{id: inQtV3Unit + "candelaPerSquareMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LuminanceUnit", name: "candelaPerSquareMetre", display: "candela per square metre", symbol: "cd/m²", value: "candelaPerSquareMetre"},
-	{id: inQtV3Unit + "centimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "centimetre", display: "centimetre", symbol: "cm", value: "centimetre"},
-	{id: inQtV3Unit + "centimetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "centimetrePerSecond", display: "centimetre per second", symbol: "cm/s", value: "centimetrePerSecond"},
-	{id: inQtV3Unit + "centimetrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AccelerationUnit", name: "centimetrePerSecondSquared", display: "centimetre per second squared", symbol: "cm/s²", value: "centimetrePerSecondSquared"},
-	{id: inQtV3Unit + "centipoise", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DynamicViscosityUnit", name: "centipoise", display: "centipoise", symbol: "cP", value: "centipoise"},
-	{id: inQtV3Unit + "centistokes", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "KinematicViscosityUnit", name: "centistokes", display: "centistokes", symbol: "cSt", value: "centistokes"},
-	{id: inQtV3Unit + "coulomb", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ChargeUnit", name: "coulomb", display: "coulomb", symbol: "C", value: "coulomb"},
-	{id: inQtV3Unit + "cubicCentimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "cubicCentimetre", display: "cubic centimetre", symbol: "cm³", value: "cubicCentimetre"},
-	{id: inQtV3Unit + "cubicCentimetrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicCentimetrePerMinute", display: "cubic centimetre per minute", symbol: "m³/min", value: "cubicCentimetrePerMinute"},
-	{id: inQtV3Unit + "cubicCentimetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicCentimetrePerSecond", display: "cubic centimetre per second", symbol: "m³/s", value: "cubicCentimetrePerSecond"},
-	{id: inQtV3Unit + "cubicFoot", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "cubicFoot", display: "cubic foot", symbol: "ft³", value: "cubicFoot"},
-	{id: inQtV3Unit + "cubicFootPerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicFootPerMinute", display: "cubic foot per minute", symbol: "ft³/min", value: "cubicFootPerMinute"},
-	{id: inQtV3Unit + "cubicInch", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "cubicInch", display: "cubic inch", symbol: "in³", value: "cubicInch"},
-	{id: inQtV3Unit + "cubicMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "cubicMetre", display: "cubic metre", symbol: "m³", value: "cubicMetre"},
-	{id: inQtV3Unit + "cubicMetrePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicMetrePerHour", display: "cubic metre per hour", symbol: "m³/h", value: "cubicMetrePerHour"},
-	{id: inQtV3Unit + "cubicMetrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicMetrePerMinute", display: "cubic metre per minute", symbol: "m³/min", value: "cubicMetrePerMinute"},
-	{id: inQtV3Unit + "cubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "cubicMetrePerSecond", display: "cubic metre per second", symbol: "m³/s", value: "cubicMetrePerSecond"},
-	{id: inQtV3Unit + "day", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "day", display: "day", symbol: "d", value: "day"},
-	{id: inQtV3Unit + "decapascal", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "decapascal", display: "decapascal", symbol: "daPa", value: "decapascal"},
-	{id: inQtV3Unit + "decapascalCubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "GasLeakageRateUnit", name: "decapascalCubicMetrePerSecond", display: "decapascal cubic metre per second", symbol: "daPa·m³/s", value: "decapascalCubicMetrePerSecond"},
-	{id: inQtV3Unit + "decibel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "SoundPressureUnit", name: "decibel", display: "decibel", symbol: "dB", value: "decibel"},
-	{id: inQtV3Unit + "degreeCelsius", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TemperatureUnit", name: "degreeCelsius", display: "degree celsius", symbol: "°C", value: "degreeCelsius"},
-	{id: inQtV3Unit + "degreeFahrenheit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TemperatureUnit", name: "degreeFahrenheit", display: "degree fahrenheit", symbol: "°F", value: "degreeFahrenheit"},
-	{id: inQtV3Unit + "degreeOfArc", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngleUnit", name: "degreeOfArc", display: "degree of arc", symbol: "°", value: "degreeOfArc"},
-	{id: inQtV3Unit + "degreePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngularVelocityUnit", name: "degreePerSecond", display: "degree per second", symbol: "°/s", value: "degreePerSecond"},
-	{id: inQtV3Unit + "electronvolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "electronvolt", display: "electronvolt", symbol: "eV", value: "electronvolt"},
-	{id: inQtV3Unit + "exbibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "exbibit", display: "exbibit", symbol: "Eibit", value: "exbibit"},
-	{id: inQtV3Unit + "exbibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "exbibitPerSecond", display: "exbibit per second", symbol: "Eibps", value: "exbibitPerSecond"},
-	{id: inQtV3Unit + "exbibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "exbibyte", display: "exbibyte", symbol: "EiB", value: "exbibyte"},
-	{id: inQtV3Unit + "exbibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "exbibytePerSecond", display: "exbibyte per second", symbol: "EiBps", value: "exbibytePerSecond"},
-	{id: inQtV3Unit + "farad", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CapacitanceUnit", name: "farad", display: "farad", symbol: "F", value: "farad"},
-	{id: inQtV3Unit + "fluidOunce", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "fluidOunce", display: "fluid ounce", symbol: "fl oz", value: "fluidOunce"},
-	{id: inQtV3Unit + "foot", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "foot", display: "foot", symbol: "ft", value: "foot"},
-	{id: inQtV3Unit + "footcandle", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IlluminanceUnit", name: "footcandle", display: "footcandle", symbol: "fc", value: "footcandle"},
-	{id: inQtV3Unit + "gForce", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AccelerationUnit", name: "gForce", display: "g-force", symbol: "g", value: "gForce"},
-	{id: inQtV3Unit + "gallon", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "gallon", display: "gallon", symbol: "gal", value: "gallon"},
-	{id: inQtV3Unit + "gallonPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "gallonPerHour", display: "gallon per hour", symbol: "gal/h", value: "gallonPerHour"},
-	{id: inQtV3Unit + "gallonPerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "gallonPerMinute", display: "gallon per minute", symbol: "gal/min", value: "gallonPerMinute"},
-	{id: inQtV3Unit + "gauss", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MagneticInductionUnit", name: "gauss", display: "gauss", symbol: "G", value: "gauss"},
-	{id: inQtV3Unit + "gibibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "gibibit", display: "gibibit", symbol: "Gibit", value: "gibibit"},
-	{id: inQtV3Unit + "gibibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "gibibitPerSecond", display: "gibibit per second", symbol: "Gibps", value: "gibibitPerSecond"},
-	{id: inQtV3Unit + "gibibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "gibibyte", display: "gibibyte", symbol: "GiB", value: "gibibyte"},
-	{id: inQtV3Unit + "gibibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "gibibytePerSecond", display: "gibibyte per second", symbol: "GiBps", value: "gibibytePerSecond"},
-	{id: inQtV3Unit + "gigabecquerel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "RadioactivityUnit", name: "gigabecquerel", display: "gigabecquerel", symbol: "GBq", value: "gigabecquerel"},
-	{id: inQtV3Unit + "gigahertz", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "FrequencyUnit", name: "gigahertz", display: "gigahertz", symbol: "GHz", value: "gigahertz"},
-	{id: inQtV3Unit + "gigajoule", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "gigajoule", display: "gigajoule", symbol: "GJ", value: "gigajoule"},
-	{id: inQtV3Unit + "gigajoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "gigajoulePerHour", display: "gigajoulePerHour", symbol: "GJ/h", value: "gigajoulePerHour"},
-	{id: inQtV3Unit + "gigavoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentPowerUnit", name: "gigavoltAmpere", display: "gigavolt-ampere", symbol: "GVA", value: "gigavoltAmpere"},
-	{id: inQtV3Unit + "gigavoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentEnergyUnit", name: "gigavoltAmpereHour", display: "gigavolt-ampere-hour", symbol: "GVAh", value: "gigavoltAmpereHour"},
-	{id: inQtV3Unit + "gigavoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactivePowerUnit", name: "gigavoltAmpereReactive", display: "gigavolt-ampere reactive", symbol: "Gvar", value: "gigavoltAmpereReactive"},
-	{id: inQtV3Unit + "gigavoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactiveEnergyUnit", name: "gigavoltAmpereReactiveHour", display: "gigavolt-ampere-reactive-hour", symbol: "Gvarh", value: "gigavoltAmpereReactiveHour"},
-	{id: inQtV3Unit + "gigawatt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "gigawatt", display: "gigawatt", symbol: "GW", value: "gigawatt"},
-	{id: inQtV3Unit + "gigawattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "gigawattHour", display: "gigawatt-hour", symbol: "GWh", value: "gigawattHour"},
-	{id: inQtV3Unit + "gram", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "gram", display: "gram", symbol: "g", value: "gram"},
-	{id: inQtV3Unit + "gramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DensityUnit", name: "gramPerCubicMetre", display: "gram per cubic metre", symbol: "g/m³", value: "gramPerCubicMetre"},
-	{id: inQtV3Unit + "gramPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassFlowRateUnit", name: "gramPerHour", display: "gram per hour", symbol: "g/h", value: "gramPerHour"},
-	{id: inQtV3Unit + "gramPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassFlowRateUnit", name: "gramPerSecond", display: "gram per second", symbol: "g/s", value: "gramPerSecond"},
-	{id: inQtV3Unit + "gray", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "gray", display: "gray", symbol: "Gy", value: "gray"},
-	{id: inQtV3Unit + "hectare", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "hectare", display: "hectare", symbol: "ha", value: "hectare"},
-	{id: inQtV3Unit + "hectopascal", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "hectopascal", display: "hectopascal", symbol: "hPa", value: "hectopascal"},
-	{id: inQtV3Unit + "hectopascalCubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "GasLeakageRateUnit", name: "hectopascalCubicMetrePerSecond", display: "hectopascal cubic metre per second", symbol: "hPa·m³/s", value: "hectopascalCubicMetrePerSecond"},
-	{id: inQtV3Unit + "henry", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "InductanceUnit", name: "henry", display: "henry", symbol: "H", value: "henry"},
-	{id: inQtV3Unit + "hertz", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "FrequencyUnit", name: "hertz", display: "hertz", symbol: "Hz", value: "hertz"},
-	{id: inQtV3Unit + "horsepower", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "horsepower", display: "horsepower", symbol: "hp", value: "horsepower"},
-	{id: inQtV3Unit + "hour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "hour", display: "hour", symbol: "h", value: "hour"},
-	{id: inQtV3Unit + "inch", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "inch", display: "inch", symbol: "in", value: "inch"},
-	{id: inQtV3Unit + "inchesOfMercury", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "inchesOfMercury", display: "inches of mercury", symbol: "inHg", value: "inchesOfMercury"},
-	{id: inQtV3Unit + "inchesOfWater", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "inchesOfWater", display: "inches of water", symbol: "inH2O", value: "inchesOfWater"},
-	{id: inQtV3Unit + "joule", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "joule", display: "joule", symbol: "J", value: "joule"},
-	{id: inQtV3Unit + "joulePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "joulePerHour", display: "joulePerHour", symbol: "J/h", value: "joulePerHour"},
-	{id: inQtV3Unit + "joulePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "joulePerSecond", display: "joulePerSecond", symbol: "J/s", value: "joulePerSecond"},
-	{id: inQtV3Unit + "kelvin", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TemperatureUnit", name: "kelvin", display: "kelvin", symbol: "K", value: "kelvin"},
-	{id: inQtV3Unit + "kibibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "kibibit", display: "kibibit", symbol: "Kibit", value: "kibibit"},
-	{id: inQtV3Unit + "kibibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "kibibitPerSecond", display: "kibibit per second", symbol: "Kibps", value: "kibibitPerSecond"},
-	{id: inQtV3Unit + "kibibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "kibibyte", display: "kibibyte", symbol: "KiB", value: "kibibyte"},
-	{id: inQtV3Unit + "kibibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "kibibytePerSecond", display: "kibibyte per second", symbol: "KiBps", value: "kibibytePerSecond"},
-	{id: inQtV3Unit + "kiloBritishThermalUnit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "kiloBritishThermalUnit", display: "kilo-British thermal unit", symbol: "kBTU", value: "kiloBritishThermalUnit"},
-	{id: inQtV3Unit + "kiloBritishThermalUnitPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "kiloBritishThermalUnitPerHour", display: "kilo-British thermal unitPerHour", symbol: "kBTU/h", value: "kiloBritishThermalUnitPerHour"},
-	{id: inQtV3Unit + "kiloampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "kiloampere", display: "kiloampere", symbol: "kA", value: "kiloampere"},
-	{id: inQtV3Unit + "kilobecquerel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "RadioactivityUnit", name: "kilobecquerel", display: "kilobecquerel", symbol: "kBq", value: "kilobecquerel"},
-	{id: inQtV3Unit + "kilogram", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "kilogram", display: "kilogram", symbol: "kg", value: "kilogram"},
-	{id: inQtV3Unit + "kilogramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DensityUnit", name: "kilogramPerCubicMetre", display: "kilogram per cubic metre", symbol: "kg/m³", value: "kilogramPerCubicMetre"},
-	{id: inQtV3Unit + "kilogramPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassFlowRateUnit", name: "kilogramPerHour", display: "kilogram per hour", symbol: "kg/h", value: "kilogramPerHour"},
-	{id: inQtV3Unit + "kilogramPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassFlowRateUnit", name: "kilogramPerSecond", display: "kilogram per second", symbol: "kg/s", value: "kilogramPerSecond"},
-	{id: inQtV3Unit + "kilohertz", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "FrequencyUnit", name: "kilohertz", display: "kilohertz", symbol: "kHz", value: "kilohertz"},
-	{id: inQtV3Unit + "kilojoule", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "kilojoule", display: "kilojoule", symbol: "kJ", value: "kilojoule"},
-	{id: inQtV3Unit + "kilojoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "kilojoulePerHour", display: "kilojoulePerHour", symbol: "kJ/h", value: "kilojoulePerHour"},
-	{id: inQtV3Unit + "kilojoulePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "kilojoulePerSecond", display: "kilojoulePerSecond", symbol: "kJ/s", value: "kilojoulePerSecond"},
-	{id: inQtV3Unit + "kilometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "kilometre", display: "kilometre", symbol: "km", value: "kilometre"},
-	{id: inQtV3Unit + "kilometrePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "kilometrePerHour", display: "kilometre per hour", symbol: "km/h", value: "kilometrePerHour"},
-	{id: inQtV3Unit + "kilometrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "kilometrePerSecond", display: "kilometre per second", symbol: "km/s", value: "kilometrePerSecond"},
-	{id: inQtV3Unit + "kilometrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AccelerationUnit", name: "kilometrePerSecondSquared", display: "kilometre per second squared", symbol: "km/s²", value: "kilometrePerSecondSquared"},
-	{id: inQtV3Unit + "kiloohm", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ResistanceUnit", name: "kiloohm", display: "kiloohm", symbol: "kΩ", value: "kiloohm"},
-	{id: inQtV3Unit + "kilopascal", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "kilopascal", display: "kilopascal", symbol: "kPa", value: "kilopascal"},
-	{id: inQtV3Unit + "kilopascalCubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "GasLeakageRateUnit", name: "kilopascalCubicMetrePerSecond", display: "kilopascal cubic metre per second", symbol: "kPa·m³/s", value: "kilopascalCubicMetrePerSecond"},
-	{id: inQtV3Unit + "kilovolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VoltageUnit", name: "kilovolt", display: "kilovolt", symbol: "kV", value: "kilovolt"},
-	{id: inQtV3Unit + "kilovoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentPowerUnit", name: "kilovoltAmpere", display: "kilovolt-ampere", symbol: "kVA", value: "kilovoltAmpere"},
-	{id: inQtV3Unit + "kilovoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentEnergyUnit", name: "kilovoltAmpereHour", display: "kilovolt-ampere-hour", symbol: "kVAh", value: "kilovoltAmpereHour"},
-	{id: inQtV3Unit + "kilovoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactivePowerUnit", name: "kilovoltAmpereReactive", display: "kilovolt-ampere reactive", symbol: "kvar", value: "kilovoltAmpereReactive"},
-	{id: inQtV3Unit + "kilovoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactiveEnergyUnit", name: "kilovoltAmpereReactiveHour", display: "kilovolt-ampere-reactive-hour", symbol: "kvarh", value: "kilovoltAmpereReactiveHour"},
-	{id: inQtV3Unit + "kilowatt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "kilowatt", display: "kilowatt", symbol: "kW", value: "kilowatt"},
-	{id: inQtV3Unit + "kilowattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "kilowattHour", display: "kilowatt-hour", symbol: "kWh", value: "kilowattHour"},
-	{id: inQtV3Unit + "kilowattHourPerYear", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "kilowattHourPerYear", display: "kilowatt-hour per year", symbol: "kWh/yr", value: "kilowattHourPerYear"},
-	{id: inQtV3Unit + "knot", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "knot", display: "knot", symbol: "kn", value: "knot"},
-	{id: inQtV3Unit + "litre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "litre", display: "litre", symbol: "l", value: "litre"},
-	{id: inQtV3Unit + "litrePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "litrePerHour", display: "litre per hour", symbol: "l/h", value: "litrePerHour"},
-	{id: inQtV3Unit + "litrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "litrePerMinute", display: "litre per minute", symbol: "l/min", value: "litrePerMinute"},
-	{id: inQtV3Unit + "litrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "litrePerSecond", display: "litre per second", symbol: "l/s", value: "litrePerSecond"},
-	{id: inQtV3Unit + "lumen", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LuminousFluxUnit", name: "lumen", display: "lumen", symbol: "lm", value: "lumen"},
-	{id: inQtV3Unit + "lux", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IlluminanceUnit", name: "lux", display: "lux", symbol: "lx", value: "lux"},
-	{id: inQtV3Unit + "massPound", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "massPound", display: "pound", symbol: "lb", value: "massPound"},
-	{id: inQtV3Unit + "massPoundPerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassFlowRateUnit", name: "massPoundPerHour", display: "pound per hour", symbol: "lb/h", value: "massPoundPerHour"},
-	{id: inQtV3Unit + "maxwell", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MagneticFluxUnit", name: "maxwell", display: "maxwell", symbol: "Mx", value: "maxwell"},
-	{id: inQtV3Unit + "mebibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "mebibit", display: "mebibit", symbol: "Mibit", value: "mebibit"},
-	{id: inQtV3Unit + "mebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "mebibitPerSecond", display: "mebibit per second", symbol: "Mibps", value: "mebibitPerSecond"},
-	{id: inQtV3Unit + "mebibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "mebibyte", display: "mebibyte", symbol: "MiB", value: "mebibyte"},
-	{id: inQtV3Unit + "mebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "mebibytePerSecond", display: "mebibyte per second", symbol: "MiBps", value: "mebibytePerSecond"},
-	{id: inQtV3Unit + "megabecquerel", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "RadioactivityUnit", name: "megabecquerel", display: "megabecquerel", symbol: "MBq", value: "megabecquerel"},
-	{id: inQtV3Unit + "megaelectronvolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "megaelectronvolt", display: "megaelectronvolt", symbol: "MeV", value: "megaelectronvolt"},
-	{id: inQtV3Unit + "megahertz", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "FrequencyUnit", name: "megahertz", display: "megahertz", symbol: "MHz", value: "megahertz"},
-	{id: inQtV3Unit + "megajoule", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "megajoule", display: "megajoule", symbol: "MJ", value: "megajoule"},
-	{id: inQtV3Unit + "megajoulePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "megajoulePerHour", display: "megajoulePerHour", symbol: "MJ/h", value: "megajoulePerHour"},
-	{id: inQtV3Unit + "megaohm", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ResistanceUnit", name: "megaohm", display: "megaohm", symbol: "MΩ", value: "megaohm"},
-	{id: inQtV3Unit + "megavolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VoltageUnit", name: "megavolt", display: "megavolt", symbol: "MV", value: "megavolt"},
-	{id: inQtV3Unit + "megavoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentPowerUnit", name: "megavoltAmpere", display: "megavolt-ampere", symbol: "MVA", value: "megavoltAmpere"},
-	{id: inQtV3Unit + "megavoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentEnergyUnit", name: "megavoltAmpereHour", display: "megavolt-ampere-hour", symbol: "MVAh", value: "megavoltAmpereHour"},
-	{id: inQtV3Unit + "megavoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactivePowerUnit", name: "megavoltAmpereReactive", display: "megavolt-ampere reactive", symbol: "Mvar", value: "megavoltAmpereReactive"},
-	{id: inQtV3Unit + "megavoltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactiveEnergyUnit", name: "megavoltAmpereReactiveHour", display: "megavolt-ampere-reactive-hour", symbol: "Mvarh", value: "megavoltAmpereReactiveHour"},
-	{id: inQtV3Unit + "megawatt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "megawatt", display: "megawatt", symbol: "MW", value: "megawatt"},
-	{id: inQtV3Unit + "megawattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "megawattHour", display: "megawatt-hour", symbol: "MWh", value: "megawattHour"},
-	{id: inQtV3Unit + "metre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "metre", display: "metre", symbol: "m", value: "metre"},
-	{id: inQtV3Unit + "metrePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "metrePerHour", display: "metre per hour", symbol: "m/h", value: "metrePerHour"},
-	{id: inQtV3Unit + "metrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "metrePerSecond", display: "metre per second", symbol: "m/s", value: "metrePerSecond"},
-	{id: inQtV3Unit + "metrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AccelerationUnit", name: "metrePerSecondSquared", display: "metre per second squared", symbol: "m/s²", value: "metrePerSecondSquared"},
-	{id: inQtV3Unit + "microampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "microampere", display: "microampere", symbol: "µA", value: "microampere"},
-	{id: inQtV3Unit + "microfarad", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CapacitanceUnit", name: "microfarad", display: "microfarad", symbol: "µF", value: "microfarad"},
-	{id: inQtV3Unit + "microgram", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "microgram", display: "microgram", symbol: "µg", value: "microgram"},
-	{id: inQtV3Unit + "microgramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DensityUnit", name: "microgramPerCubicMetre", display: "microgram per cubic metre", symbol: "µg/m³", value: "microgramPerCubicMetre"},
-	{id: inQtV3Unit + "microgray", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "microgray", display: "microgray", symbol: "µGy", value: "microgray"},
-	{id: inQtV3Unit + "microhenry", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "InductanceUnit", name: "microhenry", display: "microhenry", symbol: "µH", value: "microhenry"},
-	{id: inQtV3Unit + "micrometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "micrometre", display: "micrometre", symbol: "µm", value: "micrometre"},
-	{id: inQtV3Unit + "microsecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "microsecond", display: "microsecond", symbol: "µs", value: "microsecond"},
-	{id: inQtV3Unit + "microsievert", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "microsievert", display: "microsievert", symbol: "µSv", value: "microsievert"},
-	{id: inQtV3Unit + "microvolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VoltageUnit", name: "microvolt", display: "microvolt", symbol: "µV", value: "microvolt"},
-	{id: inQtV3Unit + "microwatt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "microwatt", display: "microwatt", symbol: "µW", value: "microwatt"},
-	{id: inQtV3Unit + "mile", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "mile", display: "mile", symbol: "mi", value: "mile"},
-	{id: inQtV3Unit + "milePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "milePerHour", display: "mile per hour", symbol: "mph", value: "milePerHour"},
-	{id: inQtV3Unit + "milePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "milePerSecond", display: "mile per second", symbol: "mi/s", value: "milePerSecond"},
-	{id: inQtV3Unit + "milliampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "milliampere", display: "milliampere", symbol: "mA", value: "milliampere"},
-	{id: inQtV3Unit + "milliampereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ChargeUnit", name: "milliampereHour", display: "milliampere hour", symbol: "mAh", value: "milliampereHour"},
-	{id: inQtV3Unit + "millibar", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "millibar", display: "millibar", symbol: "mbar", value: "millibar"},
-	{id: inQtV3Unit + "millifarad", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CapacitanceUnit", name: "millifarad", display: "millifarad", symbol: "mF", value: "millifarad"},
-	{id: inQtV3Unit + "milligram", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "milligram", display: "milligram", symbol: "mg", value: "milligram"},
-	{id: inQtV3Unit + "milligramPerCubicMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DensityUnit", name: "milligramPerCubicMetre", display: "milligram per cubic metre", symbol: "mg/m³", value: "milligramPerCubicMetre"},
-	{id: inQtV3Unit + "milligray", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "milligray", display: "milligray", symbol: "mGy", value: "milligray"},
-	{id: inQtV3Unit + "millihenry", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "InductanceUnit", name: "millihenry", display: "millihenry", symbol: "mH", value: "millihenry"},
-	{id: inQtV3Unit + "millihertz", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "FrequencyUnit", name: "millihertz", display: "millihertz", symbol: "mHz", value: "millihertz"},
-	{id: inQtV3Unit + "millilitre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeUnit", name: "millilitre", display: "millilitre", symbol: "ml", value: "millilitre"},
-	{id: inQtV3Unit + "millilitrePerHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "millilitrePerHour", display: "millilitre per hour", symbol: "ml/h", value: "millilitrePerHour"},
-	{id: inQtV3Unit + "millilitrePerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "millilitrePerMinute", display: "millilitre per minute", symbol: "ml/min", value: "millilitrePerMinute"},
-	{id: inQtV3Unit + "millilitrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VolumeFlowRateUnit", name: "millilitrePerSecond", display: "millilitre per second", symbol: "ml/s", value: "millilitrePerSecond"},
-	{id: inQtV3Unit + "millimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "millimetre", display: "millimetre", symbol: "mm", value: "millimetre"},
-	{id: inQtV3Unit + "millimetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VelocityUnit", name: "millimetrePerSecond", display: "millimetre per second", symbol: "mm/s", value: "millimetrePerSecond"},
-	{id: inQtV3Unit + "millimetrePerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AccelerationUnit", name: "millimetrePerSecondSquared", display: "millimetre per second squared", symbol: "mm/s²", value: "millimetrePerSecondSquared"},
-	{id: inQtV3Unit + "millimetresOfMercury", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "millimetresOfMercury", display: "millimetres of mercury", symbol: "mmHg", value: "millimetresOfMercury"},
-	{id: inQtV3Unit + "milliohm", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ResistanceUnit", name: "milliohm", display: "milliohm", symbol: "mΩ", value: "milliohm"},
-	{id: inQtV3Unit + "millipascalSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DynamicViscosityUnit", name: "millipascalSecond", display: "millipascal-second", symbol: "mPa·s", value: "millipascalSecond"},
-	{id: inQtV3Unit + "millipoise", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DynamicViscosityUnit", name: "millipoise", display: "millipoise", symbol: "mP", value: "millipoise"},
-	{id: inQtV3Unit + "millisecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "millisecond", display: "millisecond", symbol: "ms", value: "millisecond"},
-	{id: inQtV3Unit + "millisievert", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "millisievert", display: "millisievert", symbol: "mSv", value: "millisievert"},
-	{id: inQtV3Unit + "millivolt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VoltageUnit", name: "millivolt", display: "millivolt", symbol: "mV", value: "millivolt"},
-	{id: inQtV3Unit + "millivoltAmpere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentPowerUnit", name: "millivoltAmpere", display: "millivolt-ampere", symbol: "mVA", value: "millivoltAmpere"},
-	{id: inQtV3Unit + "millivoltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentEnergyUnit", name: "millivoltAmpereHour", display: "millivolt-ampere-hour", symbol: "mVAh", value: "millivoltAmpereHour"},
-	{id: inQtV3Unit + "millivoltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactivePowerUnit", name: "millivoltAmpereReactive", display: "millivolt-ampere reactive", symbol: "mvar", value: "millivoltAmpereReactive"},
-	{id: inQtV3Unit + "milliwatt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "milliwatt", display: "milliwatt", symbol: "mW", value: "milliwatt"},
-	{id: inQtV3Unit + "milliwattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "milliwattHour", display: "milliwatt-hour", symbol: "mWh", value: "milliwattHour"},
-	{id: inQtV3Unit + "minute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "minute", display: "minute", symbol: "m", value: "minute"},
-	{id: inQtV3Unit + "minuteOfArc", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngleUnit", name: "minuteOfArc", display: "minute of arc", symbol: "'", value: "minuteOfArc"},
-	{id: inQtV3Unit + "nanoampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "nanoampere", display: "nanoampere", symbol: "nA", value: "nanoampere"},
-	{id: inQtV3Unit + "nanofarad", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CapacitanceUnit", name: "nanofarad", display: "nanofarad", symbol: "nF", value: "nanofarad"},
-	{id: inQtV3Unit + "nanometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "nanometre", display: "nanometre", symbol: "nm", value: "nanometre"},
-	{id: inQtV3Unit + "nanosecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "nanosecond", display: "nanosecond", symbol: "ns", value: "nanosecond"},
-	{id: inQtV3Unit + "nauticalMile", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "LengthUnit", name: "nauticalMile", display: "nautical mile", symbol: "M", value: "nauticalMile"},
-	{id: inQtV3Unit + "newton", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ForceUnit", name: "newton", display: "newton", symbol: "N", value: "newton"},
-	{id: inQtV3Unit + "newtonMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TorqueUnit", name: "newtonMetre", display: "newton-metre", symbol: "N·m", value: "newtonMetre"},
-	{id: inQtV3Unit + "ohm", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ResistanceUnit", name: "ohm", display: "ohm", symbol: "Ω", value: "ohm"},
-	{id: inQtV3Unit + "ounce", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ForceUnit", name: "ounce", display: "ounce", symbol: "oz", value: "ounce"},
-	{id: inQtV3Unit + "partsPerBillion", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "partsPerBillion", display: "partsPerBillion", symbol: "ppb", value: "partsPerBillion"},
-	{id: inQtV3Unit + "partsPerMillion", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "partsPerMillion", display: "partsPerMillion", symbol: "ppm", value: "partsPerMillion"},
-	{id: inQtV3Unit + "partsPerQuadrillion", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "partsPerQuadrillion", display: "partsPerQuadrillion", symbol: "ppq", value: "partsPerQuadrillion"},
-	{id: inQtV3Unit + "partsPerTrillion", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "partsPerTrillion", display: "partsPerTrillion", symbol: "ppt", value: "partsPerTrillion"},
-	{id: inQtV3Unit + "pascal", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "pascal", display: "pascal", symbol: "Pa", value: "pascal"},
-	{id: inQtV3Unit + "pascalCubicMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "GasLeakageRateUnit", name: "pascalCubicMetrePerSecond", display: "pascal cubic metre per second", symbol: "Pa·m³/s", value: "pascalCubicMetrePerSecond"},
-	{id: inQtV3Unit + "pascalSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DynamicViscosityUnit", name: "pascalSecond", display: "pascal-second", symbol: "Pa·s", value: "pascalSecond"},
-	{id: inQtV3Unit + "percent", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "percent", display: "percent", symbol: "%", value: "percent"},
-	{id: inQtV3Unit + "picoampere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CurrentUnit", name: "picoampere", display: "picoampere", symbol: "pA", value: "picoampere"},
-	{id: inQtV3Unit + "picofarad", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "CapacitanceUnit", name: "picofarad", display: "picofarad", symbol: "pF", value: "picofarad"},
-	{id: inQtV3Unit + "poise", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DynamicViscosityUnit", name: "poise", display: "poise", symbol: "P", value: "poise"},
-	{id: inQtV3Unit + "pound", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ForceUnit", name: "pound", display: "pound", symbol: "lb", value: "pound"},
-	{id: inQtV3Unit + "poundPerSquareInch", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PressureUnit", name: "poundPerSquareInch", display: "pound per square inch", symbol: "psi", value: "poundPerSquareInch"},
-	{id: inQtV3Unit + "radian", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngleUnit", name: "radian", display: "radian", symbol: "rad", value: "radian"},
-	{id: inQtV3Unit + "radianPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngularVelocityUnit", name: "radianPerSecond", display: "radian per second", symbol: "rad/s", value: "radianPerSecond"},
-	{id: inQtV3Unit + "radianPerSecondSquared", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngularAccelerationUnit", name: "radianPerSecondSquared", display: "radian per second squared", symbol: "rad/s²", value: "radianPerSecondSquared"},
-	{id: inQtV3Unit + "reciprocalCentimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalCentimetre", display: "reciprocal centimetre", symbol: "cm⁻¹", value: "reciprocalCentimetre"},
-	{id: inQtV3Unit + "reciprocalKilometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalKilometre", display: "reciprocal kilometre", symbol: "km⁻¹", value: "reciprocalKilometre"},
-	{id: inQtV3Unit + "reciprocalMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalMetre", display: "reciprocal metre", symbol: "m⁻¹", value: "reciprocalMetre"},
-	{id: inQtV3Unit + "reciprocalMicrometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalMicrometre", display: "reciprocal micrometre", symbol: "µm⁻¹", value: "reciprocalMicrometre"},
-	{id: inQtV3Unit + "reciprocalMillimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalMillimetre", display: "reciprocal millimetre", symbol: "mm⁻¹", value: "reciprocalMillimetre"},
-	{id: inQtV3Unit + "reciprocalMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalTimeUnit", name: "reciprocalMinute", display: "reciprocal minute", symbol: "min⁻¹", value: "reciprocalMinute"},
-	{id: inQtV3Unit + "reciprocalNanometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalLengthUnit", name: "reciprocalNanometre", display: "reciprocal nanometre", symbol: "nm⁻¹", value: "reciprocalNanometre"},
-	{id: inQtV3Unit + "reciprocalSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReciprocalTimeUnit", name: "reciprocalSecond", display: "reciprocal second", symbol: "s⁻¹", value: "reciprocalSecond"},
-	{id: inQtV3Unit + "revolutionPerMinute", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngularVelocityUnit", name: "revolutionPerMinute", display: "revolution per minute", symbol: "rpm", value: "revolutionPerMinute"},
-	{id: inQtV3Unit + "revolutionPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngularVelocityUnit", name: "revolutionPerSecond", display: "revolution per second", symbol: "rps", value: "revolutionPerSecond"},
-	{id: inQtV3Unit + "second", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "second", display: "second", symbol: "s", value: "second"},
-	{id: inQtV3Unit + "secondOfArc", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngleUnit", name: "secondOfArc", display: "second of arc", symbol: "\"", value: "secondOfArc"},
-	{id: inQtV3Unit + "sievert", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IonizingRadiationDoseUnit", name: "sievert", display: "sievert", symbol: "Sv", value: "sievert"},
-	{id: inQtV3Unit + "slug", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "slug", display: "slug", symbol: "slug", value: "slug"},
-	{id: inQtV3Unit + "squareCentimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareCentimetre", display: "square centimetre", symbol: "cm²", value: "squareCentimetre"},
-	{id: inQtV3Unit + "squareFoot", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareFoot", display: "square foot", symbol: "ft²", value: "squareFoot"},
-	{id: inQtV3Unit + "squareInch", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareInch", display: "square inch", symbol: "in²", value: "squareInch"},
-	{id: inQtV3Unit + "squareKilometre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareKilometre", display: "square kilometre", symbol: "km²", value: "squareKilometre"},
-	{id: inQtV3Unit + "squareMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareMetre", display: "square metre", symbol: "m²", value: "squareMetre"},
-	{id: inQtV3Unit + "squareMetrePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "KinematicViscosityUnit", name: "squareMetrePerSecond", display: "square metre per second", symbol: "m²/s", value: "squareMetrePerSecond"},
-	{id: inQtV3Unit + "squareMillimetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AreaUnit", name: "squareMillimetre", display: "square millimetre", symbol: "mm²", value: "squareMillimetre"},
-	{id: inQtV3Unit + "stokes", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "KinematicViscosityUnit", name: "stokes", display: "stokes", symbol: "St", value: "stokes"},
-	{id: inQtV3Unit + "tebibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "tebibit", display: "tebibit", symbol: "Tibit", value: "tebibit"},
-	{id: inQtV3Unit + "tebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "tebibitPerSecond", display: "tebibit per second", symbol: "Tibps", value: "tebibitPerSecond"},
-	{id: inQtV3Unit + "tebibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "tebibyte", display: "tebibyte", symbol: "TiB", value: "tebibyte"},
-	{id: inQtV3Unit + "tebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "tebibytePerSecond", display: "tebibyte per second", symbol: "TiBps", value: "tebibytePerSecond"},
-	{id: inQtV3Unit + "terawattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "terawattHour", display: "terawatt-hour", symbol: "TWh", value: "terawattHour"},
-	{id: inQtV3Unit + "tesla", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MagneticInductionUnit", name: "tesla", display: "tesla", symbol: "T", value: "tesla"},
-	{id: inQtV3Unit + "ton", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ForceUnit", name: "ton", display: "ton", symbol: "T", value: "ton"},
-	{id: inQtV3Unit + "tonOfRefrigeration", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "tonOfRefrigeration", display: "ton of refrigeration", symbol: "TR", value: "tonOfRefrigeration"},
-	{id: inQtV3Unit + "tonne", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MassUnit", name: "tonne", display: "tonne", symbol: "t", value: "tonne"},
-	{id: inQtV3Unit + "turn", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "AngleUnit", name: "turn", display: "turn", symbol: "turn", value: "turn"},
-	{id: inQtV3Unit + "unity", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "Unitless", name: "unity", value: "unity"},
-	{id: inQtV3Unit + "volt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "VoltageUnit", name: "volt", display: "volt", symbol: "V", value: "volt"},
-	{id: inQtV3Unit + "voltAmpere", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentPowerUnit", name: "voltAmpere", display: "volt-ampere", symbol: "VA", value: "voltAmpere"},
-	{id: inQtV3Unit + "voltAmpereHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ApparentEnergyUnit", name: "voltAmpereHour", display: "volt-ampere-hour", symbol: "VAh", value: "voltAmpereHour"},
-	{id: inQtV3Unit + "voltAmpereReactive", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactivePowerUnit", name: "voltAmpereReactive", display: "volt-ampere reactive", symbol: "var", value: "voltAmpereReactive"},
-	{id: inQtV3Unit + "voltAmpereReactiveHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "ReactiveEnergyUnit", name: "voltAmpereReactiveHour", display: "volt-ampere-reactive-hour", symbol: "varh", value: "voltAmpereReactiveHour"},
-	{id: inQtV3Unit + "watt", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "PowerUnit", name: "watt", display: "watt", symbol: "W", value: "watt"},
-	{id: inQtV3Unit + "wattHour", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "EnergyUnit", name: "wattHour", display: "watt-hour", symbol: "Wh", value: "wattHour"},
-	{id: inQtV3Unit + "wattPerSquareMetre", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "IrradianceUnit", name: "wattPerSquareMetre", display: "watt per square metre", symbol: "W/m²", value: "wattPerSquareMetre"},
-	{id: inQtV3Unit + "weber", version: 4, class: classEnumValue, types: []string{inQtV3Class + "DecimalUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "MagneticFluxUnit", name: "weber", display: "weber", symbol: "Wb", value: "weber"},
-	{id: inQtV3Unit + "year", version: 4, class: classEnumValue, types: []string{inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "TimeUnit", name: "year", display: "year", symbol: "yr", value: "year"},
-	{id: inQtV3Unit + "yobibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "yobibit", display: "yobibit", symbol: "Yibit", value: "yobibit"},
-	{id: inQtV3Unit + "yobibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "yobibitPerSecond", display: "yobibit per second", symbol: "Yibps", value: "yobibitPerSecond"},
-	{id: inQtV3Unit + "yobibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "yobibyte", display: "yobibyte", symbol: "YiB", value: "yobibyte"},
-	{id: inQtV3Unit + "yobibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "yobibytePerSecond", display: "yobibyte per second", symbol: "YiBps", value: "yobibytePerSecond"},
-	{id: inQtV3Unit + "zebibit", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "zebibit", display: "zebibit", symbol: "Zibit", value: "zebibit"},
-	{id: inQtV3Unit + "zebibitPerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "zebibitPerSecond", display: "zebibit per second", symbol: "Zibps", value: "zebibitPerSecond"},
-	{id: inQtV3Unit + "zebibyte", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataSizeUnit", name: "zebibyte", display: "zebibyte", symbol: "ZiB", value: "zebibyte"},
-	{id: inQtV3Unit + "zebibytePerSecond", version: 4, class: classEnumValue, types: []string{inQtV3Class + "BinaryUnit", inQtV3Class + "RatioUnit", inQtV3Class + "SymbolicUnit"}, childOf: inQtV3Enum + "DataRateUnit", name: "zebibytePerSecond", display: "zebibyte per second", symbol: "ZiBps", value: "zebibytePerSecond"},
-	{id: inQtV3Unitprefix + "atto", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "atto", symbol: "a", value: "atto"},
-	{id: inQtV3Unitprefix + "centi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "centi", symbol: "c", value: "centi"},
-	{id: inQtV3Unitprefix + "deca", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "deca", symbol: "da", value: "deca"},
-	{id: inQtV3Unitprefix + "deci", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "deci", symbol: "d", value: "deci"},
-	{id: inQtV3Unitprefix + "exa", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "exa", symbol: "E", value: "exa"},
-	{id: inQtV3Unitprefix + "exbi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "exbi", symbol: "Ei", value: "exbi"},
-	{id: inQtV3Unitprefix + "femto", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "femto", symbol: "f", value: "femto"},
-	{id: inQtV3Unitprefix + "gibi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "gibi", symbol: "Gi", value: "gibi"},
-	{id: inQtV3Unitprefix + "giga", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "giga", symbol: "G", value: "giga"},
-	{id: inQtV3Unitprefix + "hecto", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "hecto", symbol: "h", value: "hecto"},
-	{id: inQtV3Unitprefix + "kibi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "kibi", symbol: "Ki", value: "kibi"},
-	{id: inQtV3Unitprefix + "kilo", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "kilo", symbol: "k", value: "kilo"},
-	{id: inQtV3Unitprefix + "mebi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "mebi", symbol: "Mi", value: "mebi"},
-	{id: inQtV3Unitprefix + "mega", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "mega", symbol: "M", value: "mega"},
-	{id: inQtV3Unitprefix + "micro", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "micro", symbol: "µ", value: "micro"},
-	{id: inQtV3Unitprefix + "milli", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "milli", symbol: "m", value: "milli"},
-	{id: inQtV3Unitprefix + "nano", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "nano", symbol: "n", value: "nano"},
-	{id: inQtV3Unitprefix + "pebi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "pebi", symbol: "Pi", value: "pebi"},
-	{id: inQtV3Unitprefix + "peta", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "peta", symbol: "P", value: "peta"},
-	{id: inQtV3Unitprefix + "pico", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "pico", symbol: "p", value: "pico"},
-	{id: inQtV3Unitprefix + "tebi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "tebi", symbol: "Ti", value: "tebi"},
-	{id: inQtV3Unitprefix + "tera", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "tera", symbol: "T", value: "tera"},
-	{id: inQtV3Unitprefix + "yobi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "yobi", symbol: "Yi", value: "yobi"},
-	{id: inQtV3Unitprefix + "yocto", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "yocto", symbol: "y", value: "yocto"},
-	{id: inQtV3Unitprefix + "yotta", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "yotta", symbol: "Y", value: "yotta"},
-	{id: inQtV3Unitprefix + "zebi", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "BinaryPrefix", name: "zebi", symbol: "Zi", value: "zebi"},
-	{id: inQtV3Unitprefix + "zepto", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "zepto", symbol: "z", value: "zepto"},
-	{id: inQtV3Unitprefix + "zetta", version: 4, class: classEnumValue, types: []string{inQtV3Class + "UnitPrefix"}, childOf: inQtV3Enum + "DecimalPrefix", name: "zetta", symbol: "Z", value: "zetta"},
-	{id: "dtmi:dtdl:instance:CommandType:asynchronous;2", version: 2, class: classCommandType, display: "asynchronous"},
-	{id: "dtmi:dtdl:instance:CommandType:asynchronous;3", version: 3, class: classCommandType, display: "asynchronous"},
-	{id: "dtmi:dtdl:instance:CommandType:asynchronous;4", version: 4, class: classCommandType, display: "asynchronous"},
-	{id: "dtmi:dtdl:instance:CommandType:synchronous;2", version: 2, class: classCommandType, display: "synchronous"},
-	{id: "dtmi:dtdl:instance:CommandType:synchronous;3", version: 3, class: classCommandType, display: "synchronous"},
-	{id: "dtmi:dtdl:instance:CommandType:synchronous;4", version: 4, class: classCommandType, display: "synchronous"},
-	{id: inInstanceSchema + "boolean;2", version: 2, class: classBoolean, display: "boolean"},
-	{id: inInstanceSchema + "boolean;3", version: 3, class: classBoolean, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "boolean;2", display: "boolean"},
-	{id: inInstanceSchema + "boolean;4", version: 4, class: classBoolean, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "boolean;3", display: "boolean"},
-	{id: inInstanceSchema + "byte;4", version: 4, class: classByte, display: "byte"},
-	{id: inInstanceSchema + "bytes;4", version: 4, class: classBytes, display: "bytes"},
-	{id: inInstanceSchema + "date;2", version: 2, class: classDate, display: "date"},
-	{id: inInstanceSchema + "date;3", version: 3, class: classDate, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "date;2", display: "date"},
-	{id: inInstanceSchema + "date;4", version: 4, class: classDate, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "date;3", display: "date"},
-	{id: inInstanceSchema + "dateTime;2", version: 2, class: classDateTime, display: "dateTime"},
-	{id: inInstanceSchema + "dateTime;3", version: 3, class: classDateTime, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "dateTime;2", display: "dateTime"},
-	{id: inInstanceSchema + "dateTime;4", version: 4, class: classDateTime, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "dateTime;3", display: "dateTime"},
-	{id: inInstanceSchema + "decimal;4", version: 4, class: classDecimal, display: "decimal"},
-	{id: inInstanceSchema + "double;2", version: 2, class: classDouble, display: "double"},
-	{id: inInstanceSchema + "double;3", version: 3, class: classDouble, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "double;2", display: "double"},
-	{id: inInstanceSchema + "double;4", version: 4, class: classDouble, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "double;3", display: "double"},
-	{id: inInstanceSchema + "duration;2", version: 2, class: classDuration, display: "duration"},
-	{id: inInstanceSchema + "duration;3", version: 3, class: classDuration, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "duration;2", display: "duration"},
-	{id: inInstanceSchema + "duration;4", version: 4, class: classDuration, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "duration;3", display: "duration"},
-	{id: inInstanceSchema + "float;2", version: 2, class: classFloat, display: "float"},
-	{id: inInstanceSchema + "float;3", version: 3, class: classFloat, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "float;2", display: "float"},
-	{id: inInstanceSchema + "float;4", version: 4, class: classFloat, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "float;3", display: "float"},
-	{id: inInstanceSchema + "integer;2", version: 2, class: classInteger, display: "integer"},
-	{id: inInstanceSchema + "integer;3", version: 3, class: classInteger, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "integer;2", display: "integer"},
-	{id: inInstanceSchema + "integer;4", version: 4, class: classInteger, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "integer;3", display: "integer"},
-	{id: inInstanceSchema + "long;2", version: 2, class: classLong, display: "long"},
-	{id: inInstanceSchema + "long;3", version: 3, class: classLong, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "long;2", display: "long"},
-	{id: inInstanceSchema + "long;4", version: 4, class: classLong, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "long;3", display: "long"},
-	{id: inInstanceSchema + "short;4", version: 4, class: classShort, display: "short"},
-	{id: inInstanceSchema + "string;2", version: 2, class: classString, display: "string"},
-	{id: inInstanceSchema + "string;3", version: 3, class: classString, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "string;2", display: "string"},
-	{id: inInstanceSchema + "string;4", version: 4, class: classString, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "string;3", display: "string"},
-	{id: inInstanceSchema + "time;2", version: 2, class: classTime, display: "time"},
-	{id: inInstanceSchema + "time;3", version: 3, class: classTime, types: []string{inClass + "Alias;3"}, alias: inInstanceSchema + "time;2", display: "time"},
-	{id: inInstanceSchema + "time;4", version: 4, class: classTime, types: []string{inClass + "Alias;4"}, alias: inInstanceSchema + "time;3", display: "time"},
-	{id: inInstanceSchema + "unsignedByte;4", version: 4, class: classUnsignedByte, display: "unsignedByte"},
-	{id: inInstanceSchema + "unsignedInteger;4", version: 4, class: classUnsignedInteger, display: "unsignedInteger"},
-	{id: inInstanceSchema + "unsignedLong;4", version: 4, class: classUnsignedLong, display: "unsignedLong"},
-	{id: inInstanceSchema + "unsignedShort;4", version: 4, class: classUnsignedShort, display: "unsignedShort"},
-	{id: inInstanceSchema + "uuid;4", version: 4, class: classUuid, display: "uuid"},
-	{id: "dtmi:iotcentral:schema:geopoint:alt;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:geopoint;2", name: "alt", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:geopoint:lat;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:geopoint;2", name: "lat", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:geopoint:lon;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:geopoint;2", name: "lon", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:geopoint;2", version: 2, class: classObject, parts: []string{"dtmi:iotcentral:schema:geopoint:lon;2", "dtmi:iotcentral:schema:geopoint:lat;2", "dtmi:iotcentral:schema:geopoint:alt;2"}},
-	{id: "dtmi:iotcentral:schema:vector:x;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:vector;2", name: "x", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:vector:y;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:vector;2", name: "y", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:vector:z;2", version: 2, class: classField, childOf: "dtmi:iotcentral:schema:vector;2", name: "z", schema: inInstanceSchema + "double;2"},
-	{id: "dtmi:iotcentral:schema:vector;2", version: 2, class: classObject, parts: []string{"dtmi:iotcentral:schema:vector:x;2", "dtmi:iotcentral:schema:vector:y;2", "dtmi:iotcentral:schema:vector:z;2"}},
-	{id: "dtmi:standard:schema:geospatial:enumValue:lineString;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialLineStringType;2", name: "lineString", value: "LineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:lineString;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialLineStringType;3", name: "lineString", value: "LineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:lineString;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialLineStringType;4", name: "lineString", value: "LineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiLineString;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiLineStringType;2", name: "multiLineString", value: "MultiLineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiLineString;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiLineStringType;3", name: "multiLineString", value: "MultiLineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiLineString;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiLineStringType;4", name: "multiLineString", value: "MultiLineString"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPoint;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPointType;2", name: "multiPoint", value: "MultiPoint"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPoint;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPointType;3", name: "multiPoint", value: "MultiPoint"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPoint;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPointType;4", name: "multiPoint", value: "MultiPoint"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPolygon;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPolygonType;2", name: "multiPolygon", value: "MultiPolygon"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPolygon;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPolygonType;3", name: "multiPolygon", value: "MultiPolygon"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:multiPolygon;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialMultiPolygonType;4", name: "multiPolygon", value: "MultiPolygon"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:point;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPointType;2", name: "point", value: "Point"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:point;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPointType;3", name: "point", value: "Point"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:point;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPointType;4", name: "point", value: "Point"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:polygon;2", version: 2, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPolygonType;2", name: "polygon", value: "Polygon"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:polygon;3", version: 3, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPolygonType;3", name: "polygon", value: "Polygon"},
-	{id: "dtmi:standard:schema:geospatial:enumValue:polygon;4", version: 4, class: classEnumValue, childOf: "dtmi:standard:schema:geospatialPolygonType;4", name: "polygon", value: "Polygon"},
-	{id: "dtmi:standard:schema:geospatial:lineString:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "lineString;2", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArray;2"},
-	{id: "dtmi:standard:schema:geospatial:lineString:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "lineString;3", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArray;3"},
-	{id: "dtmi:standard:schema:geospatial:lineString:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "lineString;4", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArray;4"},
-	{id: "dtmi:standard:schema:geospatial:lineString:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "lineString;2", name: "type", schema: "dtmi:standard:schema:geospatialLineStringType;2"},
-	{id: "dtmi:standard:schema:geospatial:lineString:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "lineString;3", name: "type", schema: "dtmi:standard:schema:geospatialLineStringType;3"},
-	{id: "dtmi:standard:schema:geospatial:lineString:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "lineString;4", name: "type", schema: "dtmi:standard:schema:geospatialLineStringType;4"},
-	{id: inStandardSchemaGeo + "lineString;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:lineString:type;2", "dtmi:standard:schema:geospatial:lineString:coordinates;2"}},
-	{id: inStandardSchemaGeo + "lineString;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:lineString:type;3", "dtmi:standard:schema:geospatial:lineString:coordinates;3"}},
-	{id: inStandardSchemaGeo + "lineString;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:lineString:type;4", "dtmi:standard:schema:geospatial:lineString:coordinates;4"}},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArray;2", version: 2, class: classArray, schema: inStandardSchemaGeo + "position;2"},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArray;3", version: 3, class: classArray, schema: inStandardSchemaGeo + "position;3"},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArray;4", version: 4, class: classArray, schema: inStandardSchemaGeo + "position;4"},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArrayArray;2", version: 2, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiLineString:coordinates;2", schema: inStandardSchemaGeo + "lineStringCoordinateArray;2"},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArrayArray;3", version: 3, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiLineString:coordinates;3", schema: inStandardSchemaGeo + "lineStringCoordinateArray;3"},
-	{id: inStandardSchemaGeo + "lineStringCoordinateArrayArray;4", version: 4, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiLineString:coordinates;4", schema: inStandardSchemaGeo + "lineStringCoordinateArray;4"},
-	{id: inStandardSchemaGeo + "linearRingCoordinateArray;2", version: 2, class: classArray, childOf: inStandardSchemaGeo + "polygonCoordinateArray;2", schema: inStandardSchemaGeo + "position;2"},
-	{id: inStandardSchemaGeo + "linearRingCoordinateArray;3", version: 3, class: classArray, childOf: inStandardSchemaGeo + "polygonCoordinateArray;3", schema: inStandardSchemaGeo + "position;3"},
-	{id: inStandardSchemaGeo + "linearRingCoordinateArray;4", version: 4, class: classArray, childOf: inStandardSchemaGeo + "polygonCoordinateArray;4", schema: inStandardSchemaGeo + "position;4"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiLineString;2", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArrayArray;2"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiLineString;3", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArrayArray;3"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiLineString;4", name: "coordinates", schema: inStandardSchemaGeo + "lineStringCoordinateArrayArray;4"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiLineString;2", name: "type", schema: "dtmi:standard:schema:geospatialMultiLineStringType;2"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiLineString;3", name: "type", schema: "dtmi:standard:schema:geospatialMultiLineStringType;3"},
-	{id: "dtmi:standard:schema:geospatial:multiLineString:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiLineString;4", name: "type", schema: "dtmi:standard:schema:geospatialMultiLineStringType;4"},
-	{id: inStandardSchemaGeo + "multiLineString;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiLineString:type;2", "dtmi:standard:schema:geospatial:multiLineString:coordinates;2"}},
-	{id: inStandardSchemaGeo + "multiLineString;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiLineString:type;3", "dtmi:standard:schema:geospatial:multiLineString:coordinates;3"}},
-	{id: inStandardSchemaGeo + "multiLineString;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiLineString:type;4", "dtmi:standard:schema:geospatial:multiLineString:coordinates;4"}},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiPoint;2", name: "coordinates", schema: inStandardSchemaGeo + "positionArray;2"},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiPoint;3", name: "coordinates", schema: inStandardSchemaGeo + "positionArray;3"},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiPoint;4", name: "coordinates", schema: inStandardSchemaGeo + "positionArray;4"},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiPoint;2", name: "type", schema: "dtmi:standard:schema:geospatialMultiPointType;2"},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiPoint;3", name: "type", schema: "dtmi:standard:schema:geospatialMultiPointType;3"},
-	{id: "dtmi:standard:schema:geospatial:multiPoint:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiPoint;4", name: "type", schema: "dtmi:standard:schema:geospatialMultiPointType;4"},
-	{id: inStandardSchemaGeo + "multiPoint;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPoint:type;2", "dtmi:standard:schema:geospatial:multiPoint:coordinates;2"}},
-	{id: inStandardSchemaGeo + "multiPoint;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPoint:type;3", "dtmi:standard:schema:geospatial:multiPoint:coordinates;3"}},
-	{id: inStandardSchemaGeo + "multiPoint;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPoint:type;4", "dtmi:standard:schema:geospatial:multiPoint:coordinates;4"}},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;2", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArrayArray;2"},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;3", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArrayArray;3"},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;4", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArrayArray;4"},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;2", name: "type", schema: "dtmi:standard:schema:geospatialMultiPolygonType;2"},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;3", name: "type", schema: "dtmi:standard:schema:geospatialMultiPolygonType;3"},
-	{id: "dtmi:standard:schema:geospatial:multiPolygon:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "multiPolygon;4", name: "type", schema: "dtmi:standard:schema:geospatialMultiPolygonType;4"},
-	{id: inStandardSchemaGeo + "multiPolygon;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPolygon:type;2", "dtmi:standard:schema:geospatial:multiPolygon:coordinates;2"}},
-	{id: inStandardSchemaGeo + "multiPolygon;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPolygon:type;3", "dtmi:standard:schema:geospatial:multiPolygon:coordinates;3"}},
-	{id: inStandardSchemaGeo + "multiPolygon;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:multiPolygon:type;4", "dtmi:standard:schema:geospatial:multiPolygon:coordinates;4"}},
-	{id: "dtmi:standard:schema:geospatial:point:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "point;2", name: "coordinates", schema: inStandardSchemaGeo + "position;2"},
-	{id: "dtmi:standard:schema:geospatial:point:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "point;3", name: "coordinates", schema: inStandardSchemaGeo + "position;3"},
-	{id: "dtmi:standard:schema:geospatial:point:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "point;4", name: "coordinates", schema: inStandardSchemaGeo + "position;4"},
-	{id: "dtmi:standard:schema:geospatial:point:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "point;2", name: "type", schema: "dtmi:standard:schema:geospatialPointType;2"},
-	{id: "dtmi:standard:schema:geospatial:point:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "point;3", name: "type", schema: "dtmi:standard:schema:geospatialPointType;3"},
-	{id: "dtmi:standard:schema:geospatial:point:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "point;4", name: "type", schema: "dtmi:standard:schema:geospatialPointType;4"},
-	{id: inStandardSchemaGeo + "point;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:point:type;2", "dtmi:standard:schema:geospatial:point:coordinates;2"}},
-	{id: inStandardSchemaGeo + "point;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:point:type;3", "dtmi:standard:schema:geospatial:point:coordinates;3"}},
-	{id: inStandardSchemaGeo + "point;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:point:type;4", "dtmi:standard:schema:geospatial:point:coordinates;4"}},
-	{id: "dtmi:standard:schema:geospatial:polygon:coordinates;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "polygon;2", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArray;2"},
-	{id: "dtmi:standard:schema:geospatial:polygon:coordinates;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "polygon;3", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArray;3"},
-	{id: "dtmi:standard:schema:geospatial:polygon:coordinates;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "polygon;4", name: "coordinates", schema: inStandardSchemaGeo + "polygonCoordinateArray;4"},
-	{id: "dtmi:standard:schema:geospatial:polygon:type;2", version: 2, class: classField, childOf: inStandardSchemaGeo + "polygon;2", name: "type", schema: "dtmi:standard:schema:geospatialPolygonType;2"},
-	{id: "dtmi:standard:schema:geospatial:polygon:type;3", version: 3, class: classField, childOf: inStandardSchemaGeo + "polygon;3", name: "type", schema: "dtmi:standard:schema:geospatialPolygonType;3"},
-	{id: "dtmi:standard:schema:geospatial:polygon:type;4", version: 4, class: classField, childOf: inStandardSchemaGeo + "polygon;4", name: "type", schema: "dtmi:standard:schema:geospatialPolygonType;4"},
-	{id: inStandardSchemaGeo + "polygon;2", version: 2, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:polygon:type;2", "dtmi:standard:schema:geospatial:polygon:coordinates;2"}},
-	{id: inStandardSchemaGeo + "polygon;3", version: 3, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:polygon:type;3", "dtmi:standard:schema:geospatial:polygon:coordinates;3"}},
-	{id: inStandardSchemaGeo + "polygon;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:geospatial:polygon:type;4", "dtmi:standard:schema:geospatial:polygon:coordinates;4"}},
-	{id: inStandardSchemaGeo + "polygonCoordinateArray;2", version: 2, class: classArray, schema: inStandardSchemaGeo + "linearRingCoordinateArray;2"},
-	{id: inStandardSchemaGeo + "polygonCoordinateArray;3", version: 3, class: classArray, schema: inStandardSchemaGeo + "linearRingCoordinateArray;3"},
-	{id: inStandardSchemaGeo + "polygonCoordinateArray;4", version: 4, class: classArray, schema: inStandardSchemaGeo + "linearRingCoordinateArray;4"},
-	{id: inStandardSchemaGeo + "polygonCoordinateArrayArray;2", version: 2, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;2", schema: inStandardSchemaGeo + "polygonCoordinateArray;2"},
-	{id: inStandardSchemaGeo + "polygonCoordinateArrayArray;3", version: 3, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;3", schema: inStandardSchemaGeo + "polygonCoordinateArray;3"},
-	{id: inStandardSchemaGeo + "polygonCoordinateArrayArray;4", version: 4, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPolygon:coordinates;4", schema: inStandardSchemaGeo + "polygonCoordinateArray;4"},
-	{id: inStandardSchemaGeo + "position;2", version: 2, class: classArray, schema: inInstanceSchema + "double;2"},
-	{id: inStandardSchemaGeo + "position;3", version: 3, class: classArray, schema: inInstanceSchema + "double;2"},
-	{id: inStandardSchemaGeo + "position;4", version: 4, class: classArray, schema: inInstanceSchema + "double;2"},
-	{id: inStandardSchemaGeo + "positionArray;2", version: 2, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPoint:coordinates;2", schema: inStandardSchemaGeo + "position;2"},
-	{id: inStandardSchemaGeo + "positionArray;3", version: 3, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPoint:coordinates;3", schema: inStandardSchemaGeo + "position;3"},
-	{id: inStandardSchemaGeo + "positionArray;4", version: 4, class: classArray, childOf: "dtmi:standard:schema:geospatial:multiPoint:coordinates;4", schema: inStandardSchemaGeo + "position;4"},
-	{id: "dtmi:standard:schema:geospatialLineStringType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:lineString;2"}},
-	{id: "dtmi:standard:schema:geospatialLineStringType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:lineString;3"}},
-	{id: "dtmi:standard:schema:geospatialLineStringType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:lineString;4"}},
-	{id: "dtmi:standard:schema:geospatialMultiLineStringType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiLineString;2"}},
-	{id: "dtmi:standard:schema:geospatialMultiLineStringType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiLineString;3"}},
-	{id: "dtmi:standard:schema:geospatialMultiLineStringType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiLineString;4"}},
-	{id: "dtmi:standard:schema:geospatialMultiPointType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPoint;2"}},
-	{id: "dtmi:standard:schema:geospatialMultiPointType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPoint;3"}},
-	{id: "dtmi:standard:schema:geospatialMultiPointType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPoint;4"}},
-	{id: "dtmi:standard:schema:geospatialMultiPolygonType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPolygon;2"}},
-	{id: "dtmi:standard:schema:geospatialMultiPolygonType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPolygon;3"}},
-	{id: "dtmi:standard:schema:geospatialMultiPolygonType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:multiPolygon;4"}},
-	{id: "dtmi:standard:schema:geospatialPointType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:point;2"}},
-	{id: "dtmi:standard:schema:geospatialPointType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:point;3"}},
-	{id: "dtmi:standard:schema:geospatialPointType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:point;4"}},
-	{id: "dtmi:standard:schema:geospatialPolygonType;2", version: 2, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:polygon;2"}},
-	{id: "dtmi:standard:schema:geospatialPolygonType;3", version: 3, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:polygon;3"}},
-	{id: "dtmi:standard:schema:geospatialPolygonType;4", version: 4, class: classEnum, schema: inInstanceSchema + "string;2", parts: []string{"dtmi:standard:schema:geospatial:enumValue:polygon;4"}},
-	{id: "dtmi:standard:schema:scaledDecimal:_fields:__scale;4", version: 4, class: classField, childOf: "dtmi:standard:schema:scaledDecimal;4", name: "scale", schema: inInstanceSchema + "short;4"},
-	{id: "dtmi:standard:schema:scaledDecimal:_fields:__value;4", version: 4, class: classField, childOf: "dtmi:standard:schema:scaledDecimal;4", name: "value", schema: inInstanceSchema + "decimal;4"},
-	{id: "dtmi:standard:schema:scaledDecimal;4", version: 4, class: classObject, parts: []string{"dtmi:standard:schema:scaledDecimal:_fields:__value;4", "dtmi:standard:schema:scaledDecimal:_fields:__scale;4"}},
-	{id: inStandardUnit + "acre;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "acre", symbol: "ac"},
-	{id: inStandardUnit + "ampere;2", version: 2, class: classUnit, types: []string{inStandardClass + "CurrentUnit;2", inStandardClass + "DecimalUnit;2"}, display: "ampere", symbol: "A"},
-	{id: inStandardUnit + "astronomicalUnit;2", version: 2, class: classUnit, types: []string{inStandardClass + "LengthUnit;2"}, display: "astronomical unit", symbol: "AU"},
-	{id: inStandardUnit + "bar;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PressureUnit;2"}, display: "bar", symbol: "bar"},
-	{id: inStandardUnit + "bel;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "SoundPressureUnit;2"}, display: "bel", symbol: "B"},
-	{id: inStandardUnit + "bit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "bit", symbol: "bit"},
-	{id: inStandardUnit + "bitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "bit per second", symbol: "bps"},
-	{id: inStandardUnit + "byte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "byte", symbol: "B"},
-	{id: inStandardUnit + "bytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "byte per second", symbol: "Bps"},
-	{id: inStandardUnit + "candela;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LuminousIntensityUnit;2"}, display: "candela", symbol: "cd"},
-	{id: inStandardUnit + "candelaPerSquareMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LuminanceUnit;2", inStandardClass + "RatioUnit;2"}, display: "candela per square metre", symbol: "cd/m²"},
-	{id: inStandardUnit + "centimetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "centimetre", symbol: "cm"},
-	{id: inStandardUnit + "centimetrePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "centimetre per second", symbol: "cm/s"},
-	{id: inStandardUnit + "centimetrePerSecondSquared;2", version: 2, class: classUnit, types: []string{inStandardClass + "AccelerationUnit;2", inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2"}, display: "centimetre per second squared", symbol: "cm/s²"},
-	{id: inStandardUnit + "coulomb;2", version: 2, class: classUnit, types: []string{inStandardClass + "ChargeUnit;2", inStandardClass + "DecimalUnit;2"}, display: "coulomb", symbol: "C"},
-	{id: inStandardUnit + "cubicCentimetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "cubic centimetre", symbol: "cm³"},
-	{id: inStandardUnit + "cubicFoot;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "cubic foot", symbol: "ft³"},
-	{id: inStandardUnit + "cubicInch;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "cubic inch", symbol: "in³"},
-	{id: inStandardUnit + "cubicMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "cubic metre", symbol: "m³"},
-	{id: inStandardUnit + "day;2", version: 2, class: classUnit, types: []string{inStandardClass + "TimeUnit;2"}, display: "day", symbol: "d"},
-	{id: inStandardUnit + "decibel;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "SoundPressureUnit;2"}, display: "decibel", symbol: "dB"},
-	{id: inStandardUnit + "degreeCelsius;2", version: 2, class: classUnit, types: []string{inStandardClass + "TemperatureUnit;2"}, display: "degree celsius", symbol: "°C"},
-	{id: inStandardUnit + "degreeFahrenheit;2", version: 2, class: classUnit, types: []string{inStandardClass + "TemperatureUnit;2"}, display: "degree fahrenheit", symbol: "°F"},
-	{id: inStandardUnit + "degreeOfArc;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngleUnit;2"}, display: "degree of arc", symbol: "°"},
-	{id: inStandardUnit + "degreePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngularVelocityUnit;2", inStandardClass + "RatioUnit;2"}, display: "degree per second", symbol: "°/s"},
-	{id: inStandardUnit + "electronvolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "electronvolt", symbol: "eV"},
-	{id: inStandardUnit + "exbibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "exbibit", symbol: "Eibit"},
-	{id: inStandardUnit + "exbibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "exbibit per second", symbol: "Eibps"},
-	{id: inStandardUnit + "exbibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "exbibyte", symbol: "EiB"},
-	{id: inStandardUnit + "exbibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "exbibyte per second", symbol: "EiBps"},
-	{id: inStandardUnit + "farad;2", version: 2, class: classUnit, types: []string{inStandardClass + "CapacitanceUnit;2", inStandardClass + "DecimalUnit;2"}, display: "farad", symbol: "F"},
-	{id: inStandardUnit + "fluidOunce;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "fluid ounce", symbol: "fl oz"},
-	{id: inStandardUnit + "foot;2", version: 2, class: classUnit, types: []string{inStandardClass + "LengthUnit;2"}, display: "foot", symbol: "ft"},
-	{id: inStandardUnit + "footcandle;2", version: 2, class: classUnit, types: []string{inStandardClass + "IlluminanceUnit;2"}, display: "footcandle", symbol: "fc"},
-	{id: inStandardUnit + "gForce;2", version: 2, class: classUnit, types: []string{inStandardClass + "AccelerationUnit;2"}, display: "g-force", symbol: "g"},
-	{id: inStandardUnit + "gallon;2", version: 2, class: classUnit, types: []string{inStandardClass + "VolumeUnit;2"}, display: "gallon", symbol: "gal"},
-	{id: inStandardUnit + "gibibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "gibibit", symbol: "Gibit"},
-	{id: inStandardUnit + "gibibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "gibibit per second", symbol: "Gibps"},
-	{id: inStandardUnit + "gibibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "gibibyte", symbol: "GiB"},
-	{id: inStandardUnit + "gibibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "gibibyte per second", symbol: "GiBps"},
-	{id: inStandardUnit + "gigahertz;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "FrequencyUnit;2"}, display: "gigahertz", symbol: "GHz"},
-	{id: inStandardUnit + "gigajoule;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "gigajoule", symbol: "GJ"},
-	{id: inStandardUnit + "gigawatt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "gigawatt", symbol: "GW"},
-	{id: inStandardUnit + "gram;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassUnit;2"}, display: "gram", symbol: "g"},
-	{id: inStandardUnit + "gramPerCubicMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "DensityUnit;2", inStandardClass + "RatioUnit;2"}, display: "gram per cubic metre", symbol: "g/m³"},
-	{id: inStandardUnit + "gramPerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassFlowRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "gram per hour", symbol: "g/h"},
-	{id: inStandardUnit + "gramPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassFlowRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "gram per second", symbol: "g/s"},
-	{id: inStandardUnit + "hectare;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "hectare", symbol: "ha"},
-	{id: inStandardUnit + "henry;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "InductanceUnit;2"}, display: "henry", symbol: "H"},
-	{id: inStandardUnit + "hertz;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "FrequencyUnit;2"}, display: "hertz", symbol: "Hz"},
-	{id: inStandardUnit + "horsepower;2", version: 2, class: classUnit, types: []string{inStandardClass + "PowerUnit;2"}, display: "horsepower", symbol: "hp"},
-	{id: inStandardUnit + "hour;2", version: 2, class: classUnit, types: []string{inStandardClass + "TimeUnit;2"}, display: "hour", symbol: "h"},
-	{id: inStandardUnit + "inch;2", version: 2, class: classUnit, types: []string{inStandardClass + "LengthUnit;2"}, display: "inch", symbol: "in"},
-	{id: inStandardUnit + "inchesOfMercury;2", version: 2, class: classUnit, types: []string{inStandardClass + "PressureUnit;2"}, display: "inches of mercury", symbol: "inHg"},
-	{id: inStandardUnit + "inchesOfWater;2", version: 2, class: classUnit, types: []string{inStandardClass + "PressureUnit;2"}, display: "inches of water", symbol: "inH2O"},
-	{id: inStandardUnit + "joule;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "joule", symbol: "J"},
-	{id: inStandardUnit + "kelvin;2", version: 2, class: classUnit, types: []string{inStandardClass + "TemperatureUnit;2"}, display: "kelvin", symbol: "K"},
-	{id: inStandardUnit + "kibibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "kibibit", symbol: "Kibit"},
-	{id: inStandardUnit + "kibibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "kibibit per second", symbol: "Kibps"},
-	{id: inStandardUnit + "kibibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "kibibyte", symbol: "KiB"},
-	{id: inStandardUnit + "kibibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "kibibyte per second", symbol: "KiBps"},
-	{id: inStandardUnit + "kilogram;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassUnit;2"}, display: "kilogram", symbol: "kg"},
-	{id: inStandardUnit + "kilogramPerCubicMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "DensityUnit;2", inStandardClass + "RatioUnit;2"}, display: "kilogram per cubic metre", symbol: "kg/m³"},
-	{id: inStandardUnit + "kilogramPerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassFlowRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "kilogram per hour", symbol: "kg/h"},
-	{id: inStandardUnit + "kilogramPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassFlowRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "kilogram per second", symbol: "kg/s"},
-	{id: inStandardUnit + "kilohertz;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "FrequencyUnit;2"}, display: "kilohertz", symbol: "kHz"},
-	{id: inStandardUnit + "kilojoule;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "kilojoule", symbol: "kJ"},
-	{id: inStandardUnit + "kilometre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "kilometre", symbol: "km"},
-	{id: inStandardUnit + "kilometrePerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "kilometre per hour", symbol: "km/h"},
-	{id: inStandardUnit + "kilometrePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "kilometre per second", symbol: "km/s"},
-	{id: inStandardUnit + "kiloohm;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "ResistanceUnit;2"}, display: "kiloohm", symbol: "kΩ"},
-	{id: inStandardUnit + "kilopascal;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PressureUnit;2"}, display: "kilopascal", symbol: "kPa"},
-	{id: inStandardUnit + "kilovolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VoltageUnit;2"}, display: "kilovolt", symbol: "kV"},
-	{id: inStandardUnit + "kilowatt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "kilowatt", symbol: "kW"},
-	{id: inStandardUnit + "kilowattHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "EnergyUnit;2"}, display: "kilowat-hour", symbol: "kWh"},
-	{id: inStandardUnit + "kilowattHourPerYear;2", version: 2, class: classUnit, types: []string{inStandardClass + "PowerUnit;2", inStandardClass + "RatioUnit;2"}, display: "kilowatt-hour per year", symbol: "kWh/yr"},
-	{id: inStandardUnit + "knot;2", version: 2, class: classUnit, types: []string{inStandardClass + "VelocityUnit;2"}, display: "knot", symbol: "kn"},
-	{id: inStandardUnit + "litre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VolumeUnit;2"}, display: "litre", symbol: "l"},
-	{id: inStandardUnit + "litrePerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VolumeFlowRateUnit;2"}, display: "litre per hour", symbol: "l/h"},
-	{id: inStandardUnit + "litrePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VolumeFlowRateUnit;2"}, display: "litre per second", symbol: "l/s"},
-	{id: inStandardUnit + "lumen;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LuminousFluxUnit;2"}, display: "lumen", symbol: "lm"},
-	{id: inStandardUnit + "lux;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "IlluminanceUnit;2"}, display: "lux", symbol: "lx"},
-	{id: inStandardUnit + "maxwell;2", version: 2, class: classUnit, types: []string{inStandardClass + "MagneticFluxUnit;2"}, display: "maxwell", symbol: "Mx"},
-	{id: inStandardUnit + "mebibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "mebibit", symbol: "Mibit"},
-	{id: inStandardUnit + "mebibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "mebibit per second", symbol: "Mibps"},
-	{id: inStandardUnit + "mebibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "mebibyte", symbol: "MiB"},
-	{id: inStandardUnit + "mebibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "mebibyte per second", symbol: "MiBps"},
-	{id: inStandardUnit + "megaelectronvolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "megaelectronvolt", symbol: "MeV"},
-	{id: inStandardUnit + "megahertz;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "FrequencyUnit;2"}, display: "megahertz", symbol: "MHz"},
-	{id: inStandardUnit + "megajoule;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "EnergyUnit;2"}, display: "megajoule", symbol: "MJ"},
-	{id: inStandardUnit + "megaohm;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "ResistanceUnit;2"}, display: "megaohm", symbol: "MΩ"},
-	{id: inStandardUnit + "megavolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VoltageUnit;2"}, display: "megavolt", symbol: "MV"},
-	{id: inStandardUnit + "megawatt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "megawatt", symbol: "MW"},
-	{id: inStandardUnit + "metre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "metre", symbol: "m"},
-	{id: inStandardUnit + "metrePerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "metre per hour", symbol: "m/h"},
-	{id: inStandardUnit + "metrePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "metre per second", symbol: "m/s"},
-	{id: inStandardUnit + "metrePerSecondSquared;2", version: 2, class: classUnit, types: []string{inStandardClass + "AccelerationUnit;2", inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2"}, display: "metre per second squared", symbol: "m/s²"},
-	{id: inStandardUnit + "microampere;2", version: 2, class: classUnit, types: []string{inStandardClass + "CurrentUnit;2", inStandardClass + "DecimalUnit;2"}, display: "microampere", symbol: "µA"},
-	{id: inStandardUnit + "microfarad;2", version: 2, class: classUnit, types: []string{inStandardClass + "CapacitanceUnit;2", inStandardClass + "DecimalUnit;2"}, display: "microfarad", symbol: "µF"},
-	{id: inStandardUnit + "microgram;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassUnit;2"}, display: "microgram", symbol: "µg"},
-	{id: inStandardUnit + "microhenry;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "InductanceUnit;2"}, display: "microhenry", symbol: "µH"},
-	{id: inStandardUnit + "micrometre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "micrometre", symbol: "µm"},
-	{id: inStandardUnit + "microsecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "TimeUnit;2"}, display: "microsecond", symbol: "µs"},
-	{id: inStandardUnit + "microvolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VoltageUnit;2"}, display: "microvolt", symbol: "µV"},
-	{id: inStandardUnit + "microwatt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "microwatt", symbol: "µW"},
-	{id: inStandardUnit + "mile;2", version: 2, class: classUnit, types: []string{inStandardClass + "LengthUnit;2"}, display: "mile", symbol: "mi"},
-	{id: inStandardUnit + "milePerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "mile per hour", symbol: "mph"},
-	{id: inStandardUnit + "milePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "RatioUnit;2", inStandardClass + "VelocityUnit;2"}, display: "mile per second", symbol: "mi/s"},
-	{id: inStandardUnit + "milliampere;2", version: 2, class: classUnit, types: []string{inStandardClass + "CurrentUnit;2", inStandardClass + "DecimalUnit;2"}, display: "milliampere", symbol: "mA"},
-	{id: inStandardUnit + "millibar;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PressureUnit;2"}, display: "millibar", symbol: "mbar"},
-	{id: inStandardUnit + "millifarad;2", version: 2, class: classUnit, types: []string{inStandardClass + "CapacitanceUnit;2", inStandardClass + "DecimalUnit;2"}, display: "millifarad", symbol: "mF"},
-	{id: inStandardUnit + "milligram;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MassUnit;2"}, display: "milligram", symbol: "mg"},
-	{id: inStandardUnit + "millihenry;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "InductanceUnit;2"}, display: "millihenry", symbol: "mH"},
-	{id: inStandardUnit + "millilitre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VolumeUnit;2"}, display: "millilitre", symbol: "ml"},
-	{id: inStandardUnit + "millilitrePerHour;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VolumeFlowRateUnit;2"}, display: "millilitre per hour", symbol: "ml/h"},
-	{id: inStandardUnit + "millilitrePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "RatioUnit;2", inStandardClass + "VolumeFlowRateUnit;2"}, display: "millilitre per second", symbol: "ml/s"},
-	{id: inStandardUnit + "millimetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "millimetre", symbol: "mm"},
-	{id: inStandardUnit + "millimetresOfMercury;2", version: 2, class: classUnit, types: []string{inStandardClass + "PressureUnit;2"}, display: "millimetres of mercury", symbol: "mmHg"},
-	{id: inStandardUnit + "milliohm;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "ResistanceUnit;2"}, display: "milliohm", symbol: "mΩ"},
-	{id: inStandardUnit + "millisecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "TimeUnit;2"}, display: "millisecond", symbol: "ms"},
-	{id: inStandardUnit + "millivolt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VoltageUnit;2"}, display: "millivolt", symbol: "mV"},
-	{id: inStandardUnit + "milliwatt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "milliwatt", symbol: "mW"},
-	{id: inStandardUnit + "minute;2", version: 2, class: classUnit, types: []string{inStandardClass + "TimeUnit;2"}, display: "minute", symbol: "m"},
-	{id: inStandardUnit + "minuteOfArc;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngleUnit;2"}, display: "minute of arc", symbol: "'"},
-	{id: inStandardUnit + "nanofarad;2", version: 2, class: classUnit, types: []string{inStandardClass + "CapacitanceUnit;2", inStandardClass + "DecimalUnit;2"}, display: "nanofarad", symbol: "nF"},
-	{id: inStandardUnit + "nanometre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "LengthUnit;2"}, display: "nanometre", symbol: "nm"},
-	{id: inStandardUnit + "nanosecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "TimeUnit;2"}, display: "nanosecond", symbol: "ns"},
-	{id: inStandardUnit + "nauticalMile;2", version: 2, class: classUnit, types: []string{inStandardClass + "LengthUnit;2"}, display: "nautical mile", symbol: "M"},
-	{id: inStandardUnit + "newton;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "ForceUnit;2"}, display: "newton", symbol: "N"},
-	{id: inStandardUnit + "newtonMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "TorqueUnit;2"}, display: "newton-metre", symbol: "N m"},
-	{id: inStandardUnit + "ohm;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "ResistanceUnit;2"}, display: "ohm", symbol: "Ω"},
-	{id: inStandardUnit + "ounce;2", version: 2, class: classUnit, types: []string{inStandardClass + "ForceUnit;2"}, display: "ounce", symbol: "oz"},
-	{id: inStandardUnit + "pascal;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PressureUnit;2"}, display: "pascal", symbol: "Pa"},
-	{id: inStandardUnit + "percent;2", version: 2, class: classUnit, types: []string{inStandardClass + "Unitless;2"}, display: "percent", symbol: "%"},
-	{id: inStandardUnit + "picofarad;2", version: 2, class: classUnit, types: []string{inStandardClass + "CapacitanceUnit;2", inStandardClass + "DecimalUnit;2"}, display: "picofarad", symbol: "pF"},
-	{id: inStandardUnit + "pound;2", version: 2, class: classUnit, types: []string{inStandardClass + "ForceUnit;2"}, display: "pound", symbol: "lb"},
-	{id: inStandardUnit + "poundPerSquareInch;2", version: 2, class: classUnit, types: []string{inStandardClass + "PressureUnit;2", inStandardClass + "RatioUnit;2"}, display: "pound per square inch", symbol: "psi"},
-	{id: inStandardUnit + "radian;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngleUnit;2"}, display: "radian", symbol: "rad"},
-	{id: inStandardUnit + "radianPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngularVelocityUnit;2", inStandardClass + "RatioUnit;2"}, display: "radian per second", symbol: "rad/s"},
-	{id: inStandardUnit + "radianPerSecondSquared;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngularAccelerationUnit;2", inStandardClass + "RatioUnit;2"}, display: "radian per second squared", symbol: "rad/s²"},
-	{id: inStandardUnit + "revolutionPerMinute;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngularVelocityUnit;2", inStandardClass + "RatioUnit;2"}, display: "revolution per minute", symbol: "rpm"},
-	{id: inStandardUnit + "revolutionPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngularVelocityUnit;2", inStandardClass + "RatioUnit;2"}, display: "revolution per second", symbol: "rps"},
-	{id: inStandardUnit + "second;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "TimeUnit;2"}, display: "second", symbol: "s"},
-	{id: inStandardUnit + "secondOfArc;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngleUnit;2"}, display: "second of arc", symbol: "\""},
-	{id: inStandardUnit + "slug;2", version: 2, class: classUnit, types: []string{inStandardClass + "MassUnit;2"}, display: "slug", symbol: "slug"},
-	{id: inStandardUnit + "squareCentimetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square centimetre", symbol: "cm²"},
-	{id: inStandardUnit + "squareFoot;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square foot", symbol: "ft²"},
-	{id: inStandardUnit + "squareInch;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square inch", symbol: "in²"},
-	{id: inStandardUnit + "squareKilometre;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square kilometre", symbol: "km²"},
-	{id: inStandardUnit + "squareMetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square metre", symbol: "m²"},
-	{id: inStandardUnit + "squareMillimetre;2", version: 2, class: classUnit, types: []string{inStandardClass + "AreaUnit;2"}, display: "square millimetre", symbol: "mm²"},
-	{id: inStandardUnit + "tebibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "tebibit", symbol: "Tibit"},
-	{id: inStandardUnit + "tebibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "tebibit per second", symbol: "Tibps"},
-	{id: inStandardUnit + "tebibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "tebibyte", symbol: "TiB"},
-	{id: inStandardUnit + "tebibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "tebibyte per second", symbol: "TiBps"},
-	{id: inStandardUnit + "tesla;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MagneticInductionUnit;2"}, display: "tesla", symbol: "T"},
-	{id: inStandardUnit + "ton;2", version: 2, class: classUnit, types: []string{inStandardClass + "ForceUnit;2"}, display: "ton", symbol: "T"},
-	{id: inStandardUnit + "tonne;2", version: 2, class: classUnit, types: []string{inStandardClass + "MassUnit;2"}, display: "tonne", symbol: "t"},
-	{id: inStandardUnit + "turn;2", version: 2, class: classUnit, types: []string{inStandardClass + "AngleUnit;2"}, display: "turn", symbol: "turn"},
-	{id: inStandardUnit + "unity;2", version: 2, class: classUnit, types: []string{inStandardClass + "Unitless;2"}},
-	{id: inStandardUnit + "volt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "VoltageUnit;2"}, display: "volt", symbol: "V"},
-	{id: inStandardUnit + "watt;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "PowerUnit;2"}, display: "watt", symbol: "W"},
-	{id: inStandardUnit + "weber;2", version: 2, class: classUnit, types: []string{inStandardClass + "DecimalUnit;2", inStandardClass + "MagneticFluxUnit;2"}, display: "weber", symbol: "Wb"},
-	{id: inStandardUnit + "year;2", version: 2, class: classUnit, types: []string{inStandardClass + "TimeUnit;2"}, display: "year", symbol: "yr"},
-	{id: inStandardUnit + "yobibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "yobibit", symbol: "Yibit"},
-	{id: inStandardUnit + "yobibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "yobibit per second", symbol: "Yibps"},
-	{id: inStandardUnit + "yobibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "yobibyte", symbol: "YiB"},
-	{id: inStandardUnit + "yobibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "yobibyte per second", symbol: "YiBps"},
-	{id: inStandardUnit + "zebibit;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "zebibit", symbol: "Zibit"},
-	{id: inStandardUnit + "zebibitPerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "zebibit per second", symbol: "Zibps"},
-	{id: inStandardUnit + "zebibyte;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataSizeUnit;2"}, display: "zebibyte", symbol: "ZiB"},
-	{id: inStandardUnit + "zebibytePerSecond;2", version: 2, class: classUnit, types: []string{inStandardClass + "BinaryUnit;2", inStandardClass + "DataRateUnit;2", inStandardClass + "RatioUnit;2"}, display: "zebibyte per second", symbol: "ZiBps"},
-	{id: inStandardUnitprefix + "atto;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "atto", symbol: "a"},
-	{id: inStandardUnitprefix + "centi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "centi", symbol: "c"},
-	{id: inStandardUnitprefix + "deci;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "deci", symbol: "d"},
-	{id: inStandardUnitprefix + "deka;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "deka", symbol: "da"},
-	{id: inStandardUnitprefix + "exa;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "exa", symbol: "E"},
-	{id: inStandardUnitprefix + "exbi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "exbi", symbol: "Ei"},
-	{id: inStandardUnitprefix + "femto;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "femto", symbol: "f"},
-	{id: inStandardUnitprefix + "gibi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "gibi", symbol: "Gi"},
-	{id: inStandardUnitprefix + "giga;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "giga", symbol: "G"},
-	{id: inStandardUnitprefix + "hecto;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "hecto", symbol: "h"},
-	{id: inStandardUnitprefix + "kibi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "kibi", symbol: "Ki"},
-	{id: inStandardUnitprefix + "kilo;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "kilo", symbol: "k"},
-	{id: inStandardUnitprefix + "mebi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "mebi", symbol: "Mi"},
-	{id: inStandardUnitprefix + "mega;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "mega", symbol: "M"},
-	{id: inStandardUnitprefix + "micro;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "micro", symbol: "µ"},
-	{id: inStandardUnitprefix + "milli;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "milli", symbol: "m"},
-	{id: inStandardUnitprefix + "nano;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "nano", symbol: "n"},
-	{id: inStandardUnitprefix + "pebi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "pebi", symbol: "Pi"},
-	{id: inStandardUnitprefix + "peta;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "peta", symbol: "P"},
-	{id: inStandardUnitprefix + "pico;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "pico", symbol: "p"},
-	{id: inStandardUnitprefix + "tebi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "tebi", symbol: "Ti"},
-	{id: inStandardUnitprefix + "tera;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "tera", symbol: "T"},
-	{id: inStandardUnitprefix + "yobi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "yobi", symbol: "Yi"},
-	{id: inStandardUnitprefix + "yocto;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "yocto", symbol: "y"},
-	{id: inStandardUnitprefix + "yotta;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "yotta", symbol: "Y"},
-	{id: inStandardUnitprefix + "zebi;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "BinaryPrefix;2"}, name: "zebi", symbol: "Zi"},
-	{id: inStandardUnitprefix + "zepto;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "zepto", symbol: "z"},
-	{id: inStandardUnitprefix + "zetta;2", version: 2, class: classUnitAttribute, types: []string{inStandardClass + "DecimalPrefix;2"}, name: "zetta", symbol: "Z"},
+var elementFamilies = [...]elementFamily{
+	{"dtmi:dtdl:extension:quantitativeTypes:v1:", "", 3, text33},
+	{"dtmi:dtdl:extension:quantitativeTypes:v2:", "", 4, text33},
+	{"dtmi:dtdl:extension:quantitativeTypes:v3:", "", 4, text34},
+	{"dtmi:dtdl:instance:", ";2", 2, text35},
+	{"dtmi:dtdl:instance:", ";3", 3, text36},
+	{"dtmi:dtdl:instance:", ";4", 4, text37},
+	{"dtmi:iotcentral:", ";2", 2, text38},
+	{"dtmi:standard:", ";2", 2, text39},
+	{"dtmi:standard:", ";3", 3, text40},
+	{"dtmi:standard:", ";4", 4, text41},
 }
+
+const text0 = "Array Boolean Command CommandPayload CommandType ComplexSchema Component Content Date DateTime Double Duration Entity Enum EnumValue Field Float " +
+	"Integer Interface Long Map MapKey MapValue NamedEntity NumericSchema Object PrimitiveSchema Property Relationship Schema SchemaField SemanticType " +
+	"SemanticUnit String Telemetry TemporalSchema Time Unit UnitAttribute"
+
+const text1 = "boolean date dateTime double duration float integer long string time"
+
+const text2 = "baseUnit bottomUnit commandType comment contents description displayName elementSchema enumValue enumValues exponent extends fields " +
+	"languageMajorVersion mapKey mapValue maxMultiplicity minMultiplicity name prefix properties request response schema schemas symbol target topUnit " +
+	"unit valueSchema writable"
+
+const text3 = "Acceleration AccelerationUnit Angle AngleUnit AngularAcceleration AngularAccelerationUnit AngularVelocity AngularVelocityUnit Area AreaUnit " +
+	"BinaryPrefix BinaryUnit Capacitance CapacitanceUnit ChargeUnit Current CurrentUnit DataRate DataRateUnit DataSize DataSizeUnit DecimalPrefix " +
+	"DecimalUnit Density DensityUnit Distance ElectricCharge Energy EnergyUnit Force ForceUnit Frequency FrequencyUnit Humidity Illuminance " +
+	"IlluminanceUnit Inductance InductanceUnit Latitude Length LengthUnit Longitude Luminance LuminanceUnit Luminosity LuminousFlux LuminousFluxUnit " +
+	"LuminousIntensity LuminousIntensityUnit MagneticFlux MagneticFluxUnit MagneticInduction MagneticInductionUnit Mass MassFlowRate MassFlowRateUnit " +
+	"MassUnit Power PowerUnit Pressure PressureUnit QuantitativeType RatioUnit RelativeHumidity Resistance ResistanceUnit SoundPressure SoundPressureUnit " +
+	"Temperature TemperatureUnit Thrust TimeSpan TimeUnit Torque TorqueUnit Unitless Velocity VelocityUnit Voltage VoltageUnit Volume VolumeFlowRate " +
+	"VolumeFlowRateUnit VolumeUnit"
+
+const text4 = "lineString multiLineString multiPoint multiPolygon point polygon"
+
+const text5 = "acre ampere astronomicalUnit bar bel bit bitPerSecond byte bytePerSecond candela candelaPerSquareMetre centimetre centimetrePerSecond " +
+	"centimetrePerSecondSquared coulomb cubicCentimetre cubicFoot cubicInch cubicMetre day decibel degreeCelsius degreeFahrenheit degreeOfArc " +
+	"degreePerSecond electronvolt exbibit exbibitPerSecond exbibyte exbibytePerSecond farad fluidOunce foot footcandle gForce gallon gibibit " +
+	"gibibitPerSecond gibibyte gibibytePerSecond gigahertz gigajoule gigawatt gram gramPerCubicMetre gramPerHour gramPerSecond hectare henry hertz " +
+	"horsepower hour inch inchesOfMercury inchesOfWater joule kelvin kibibit kibibitPerSecond kibibyte kibibytePerSecond kilogram kilogramPerCubicMetre " +
+	"kilogramPerHour kilogramPerSecond kilohertz kilojoule kilometre kilometrePerHour kilometrePerSecond kiloohm kilopascal kilovolt kilowatt kilowattHour " +
+	"kilowattHourPerYear knot litre litrePerHour litrePerSecond lumen lux maxwell mebibit mebibitPerSecond mebibyte mebibytePerSecond megaelectronvolt " +
+	"megahertz megajoule megaohm megavolt megawatt metre metrePerHour metrePerSecond metrePerSecondSquared microampere microfarad microgram microhenry " +
+	"micrometre microsecond microvolt microwatt mile milePerHour milePerSecond milliampere millibar millifarad milligram millihenry millilitre " +
+	"millilitrePerHour millilitrePerSecond millimetre millimetresOfMercury milliohm millisecond millivolt milliwatt minute minuteOfArc nanofarad nanometre " +
+	"nanosecond nauticalMile newton newtonMetre ohm ounce pascal percent picofarad pound poundPerSquareInch radian radianPerSecond radianPerSecondSquared " +
+	"revolutionPerMinute revolutionPerSecond second secondOfArc slug squareCentimetre squareFoot squareInch squareKilometre squareMetre squareMillimetre " +
+	"tebibit tebibitPerSecond tebibyte tebibytePerSecond tesla ton tonne turn unity volt watt weber year yobibit yobibitPerSecond yobibyte " +
+	"yobibytePerSecond zebibit zebibitPerSecond zebibyte zebibytePerSecond"
+
+const text6 = "atto centi deci deka exa exbi femto gibi giga hecto kibi kilo mebi mega micro milli nano pebi peta pico tebi tera yobi yocto yotta zebi zepto zetta"
+
+const text7 = "AdjunctType Alias Array Boolean Command CommandPayload CommandRequest CommandResponse CommandType ComplexSchema Component Content Date DateTime " +
+	"Double Duration Entity Enum EnumValue Field Float Integer Interface LatentType Long Map MapKey MapValue NamedEntity NamedLatentType NumericSchema " +
+	"Object PrimitiveSchema Property Relationship Schema SchemaField SemanticType SemanticUnit String Telemetry TemporalSchema Time Unit UnitAttribute"
+
+const text8 = "aliasFor commandType comment contents description displayName elementSchema enumValue enumValues exponent extends fields languageMajorVersion mapKey " +
+	"mapValue maxMultiplicity minMultiplicity name properties request response schema schemas symbol target valueSchema writable"
+
+const text9 = "AdjunctType Alias Array Boolean Byte Bytes Command CommandPayload CommandRequest CommandResponse CommandType ComplexSchema Component Content Date " +
+	"DateTime Decimal Double Duration Entity Enum EnumValue Field Float Integer Interface LatentType Long Map MapKey MapValue NamedEntity NamedLatentType " +
+	"NumericSchema Object PrimitiveSchema Property Relationship Schema SchemaField SemanticType SemanticUnit Short String Telemetry TemporalSchema Time " +
+	"Unit UnitAttribute UnsignedByte UnsignedInteger UnsignedLong UnsignedShort Uuid"
+
+const text10 = "boolean byte bytes date dateTime decimal double duration float integer long short string time unsignedByte unsignedInteger unsignedLong unsignedShort " +
+	"uuid"
+
+const text11 = "aliasFor commandType comment contents description displayName elementSchema enumValue enumValues exponent extends fields languageMajorVersion mapKey " +
+	"mapValue maxMultiplicity minMultiplicity name nullable properties request response schema schemas symbol target valueSchema writable"
+
+const text12 = "Cacheable Idempotent Indexed Mqtt"
+
+const text13 = "Cacheable Idempotent Indexed Mqtt Transparent"
+
+const text14 = "cmdServiceGroupId commandTopic payloadFormat telemServiceGroupId telemetryTopic"
+
+const text15 = "Cacheable Error ErrorMessage ErrorResult Idempotent Indexed Mqtt NormalResult Result Transparent"
+
+const text16 = "Cacheable Error ErrorCode ErrorInfo ErrorMessage ErrorResult Fragmented Idempotent Indexed Indirect Mqtt NormalResult PropertyResult PropertyValue " +
+	"ReadError Result Transparent WriteError"
+
+const text17 = "cmdServiceGroupId commandTopic payloadFormat propertyTopic telemServiceGroupId telemetryTopic"
+
+const text18 = "Acceleration Angle AngularAcceleration AngularVelocity ApparentEnergy ApparentPower Area BinaryUnit Capacitance Concentration Current DataRate " +
+	"DataSize DecimalUnit Density Distance ElectricCharge Energy EnergyRate Force Frequency Humidity Illuminance Inductance IonizingRadiationDose " +
+	"Irradiance Latitude Length Longitude Luminance Luminosity LuminousFlux LuminousIntensity MagneticFlux MagneticInduction Mass MassFlowRate Power " +
+	"Pressure QuantitativeType Radioactivity RatioUnit ReactiveEnergy ReactivePower RelativeDensity RelativeHumidity Resistance SoundPressure SymbolicUnit " +
+	"Temperature Thrust TimeSpan Torque UnitPrefix Velocity Voltage Volume VolumeFlowRate"
+
+const text19 = "AccelerationUnit AngleUnit AngularAccelerationUnit AngularVelocityUnit ApparentEnergyUnit ApparentPowerUnit AreaUnit BinaryPrefix CapacitanceUnit " +
+	"ChargeUnit CurrentUnit DataRateUnit DataSizeUnit DecimalPrefix DensityUnit EnergyUnit ForceUnit FrequencyUnit IlluminanceUnit InductanceUnit " +
+	"IonizingRadiationDoseUnit IrradianceUnit LengthUnit LuminanceUnit LuminousFluxUnit LuminousIntensityUnit MagneticFluxUnit MagneticInductionUnit " +
+	"MassFlowRateUnit MassUnit PowerUnit PressureUnit RadioactivityUnit ReactiveEnergyUnit ReactivePowerUnit ResistanceUnit SoundPressureUnit " +
+	"TemperatureUnit TimeUnit TorqueUnit Unitless VelocityUnit VoltageUnit VolumeFlowRateUnit VolumeUnit"
+
+const text20 = "baseUnit bottomUnit prefix topUnit unit"
+
+const text21 = "acre ampere ampereHour astronomicalUnit bar becquerel bel bit bitPerSecond britishThermalUnit britishThermalUnitPerHour byte bytePerSecond candela " +
+	"candelaPerSquareMetre centimetre centimetrePerSecond centimetrePerSecondSquared coulomb cubicCentimetre cubicFoot cubicFootPerMinute cubicInch " +
+	"cubicMetre cubicMetrePerHour cubicMetrePerMinute cubicMetrePerSecond day decapascal decibel degreeCelsius degreeFahrenheit degreeOfArc " +
+	"degreePerSecond electronvolt exbibit exbibitPerSecond exbibyte exbibytePerSecond farad fluidOunce foot footcandle gForce gallon gallonPerHour " +
+	"gallonPerMinute gauss gibibit gibibitPerSecond gibibyte gibibytePerSecond gigabecquerel gigahertz gigajoule gigajoulePerHour gigavoltAmpere " +
+	"gigavoltAmpereHour gigavoltAmpereReactive gigavoltAmpereReactiveHour gigawatt gigawattHour gram gramPerCubicMetre gramPerHour gramPerSecond gray " +
+	"hectare hectopascal henry hertz horsepower hour inch inchesOfMercury inchesOfWater joule joulePerHour joulePerSecond kelvin kibibit kibibitPerSecond " +
+	"kibibyte kibibytePerSecond kiloBritishThermalUnit kiloBritishThermalUnitPerHour kiloampere kilobecquerel kilogram kilogramPerCubicMetre " +
+	"kilogramPerHour kilogramPerSecond kilohertz kilojoule kilojoulePerHour kilojoulePerSecond kilometre kilometrePerHour kilometrePerSecond kiloohm " +
+	"kilopascal kilovolt kilovoltAmpere kilovoltAmpereHour kilovoltAmpereReactive kilovoltAmpereReactiveHour kilowatt kilowattHour kilowattHourPerYear " +
+	"knot litre litrePerHour litrePerMinute litrePerSecond lumen lux massPound massPoundPerHour maxwell mebibit mebibitPerSecond mebibyte " +
+	"mebibytePerSecond megabecquerel megaelectronvolt megahertz megajoule megajoulePerHour megaohm megavolt megavoltAmpere megavoltAmpereHour " +
+	"megavoltAmpereReactive megavoltAmpereReactiveHour megawatt megawattHour metre metrePerHour metrePerSecond metrePerSecondSquared microampere " +
+	"microfarad microgram microgramPerCubicMetre microgray microhenry micrometre microsecond microsievert microvolt microwatt mile milePerHour " +
+	"milePerSecond milliampere milliampereHour millibar millifarad milligram milligramPerCubicMetre milligray millihenry millihertz millilitre " +
+	"millilitrePerHour millilitrePerMinute millilitrePerSecond millimetre millimetresOfMercury milliohm millisecond millisievert millivolt millivoltAmpere " +
+	"millivoltAmpereReactive milliwatt milliwattHour minute minuteOfArc nanofarad nanometre nanosecond nauticalMile newton newtonMetre ohm ounce " +
+	"partsPerBillion partsPerMillion partsPerQuadrillion partsPerTrillion pascal percent picofarad pound poundPerSquareInch radian radianPerSecond " +
+	"radianPerSecondSquared revolutionPerMinute revolutionPerSecond second secondOfArc sievert slug squareCentimetre squareFoot squareInch squareKilometre " +
+	"squareMetre squareMillimetre tebibit tebibitPerSecond tebibyte tebibytePerSecond terawattHour tesla ton tonOfRefrigeration tonne turn unity volt " +
+	"voltAmpere voltAmpereHour voltAmpereReactive voltAmpereReactiveHour watt wattHour wattPerSquareMetre weber year yobibit yobibitPerSecond yobibyte " +
+	"yobibytePerSecond zebibit zebibitPerSecond zebibyte zebibytePerSecond"
+
+const text22 = "atto centi deca deci exa exbi femto gibi giga hecto kibi kilo mebi mega micro milli nano pebi peta pico tebi tera yobi yocto yotta zebi zepto zetta"
+
+const text23 = "Acceleration Angle AngularAcceleration AngularVelocity ApparentEnergy ApparentPower Area BinaryUnit Capacitance Concentration Current DataRate " +
+	"DataSize DecimalUnit Density Distance DynamicViscosity Efficiency ElectricCharge Energy EnergyRate Force Frequency GasLeakageRate Humidity " +
+	"Illuminance Inductance IonizingRadiationDose Irradiance KinematicViscosity Latitude Length Longitude Luminance Luminosity LuminousFlux " +
+	"LuminousIntensity MagneticFlux MagneticInduction Mass MassFlowRate Power Pressure QuantitativeType Radioactivity RatioUnit ReactiveEnergy " +
+	"ReactivePower ReciprocalLength ReciprocalTime RelativeDensity RelativeHumidity RelativeMeasure Resistance Scale SoundPressure SymbolicUnit " +
+	"Temperature Throttle Thrust TimeSpan Torque UnitPrefix Velocity Voltage Volume VolumeFlowRate"
+
+const text24 = "AccelerationUnit AngleUnit AngularAccelerationUnit AngularVelocityUnit ApparentEnergyUnit ApparentPowerUnit AreaUnit BinaryPrefix CapacitanceUnit " +
+	"ChargeUnit CurrentUnit DataRateUnit DataSizeUnit DecimalPrefix DensityUnit DynamicViscosityUnit EnergyUnit ForceUnit FrequencyUnit GasLeakageRateUnit " +
+	"IlluminanceUnit InductanceUnit IonizingRadiationDoseUnit IrradianceUnit KinematicViscosityUnit LengthUnit LuminanceUnit LuminousFluxUnit " +
+	"LuminousIntensityUnit MagneticFluxUnit MagneticInductionUnit MassFlowRateUnit MassUnit PowerUnit PressureUnit RadioactivityUnit ReactiveEnergyUnit " +
+	"ReactivePowerUnit ReciprocalLengthUnit ReciprocalTimeUnit ResistanceUnit SoundPressureUnit TemperatureUnit TimeUnit TorqueUnit Unitless VelocityUnit " +
+	"VoltageUnit VolumeFlowRateUnit VolumeUnit"
+
+const text25 = "acre ampere ampereHour astronomicalUnit bar becquerel bel bit bitPerSecond britishThermalUnit britishThermalUnitPerHour byte bytePerSecond candela " +
+	"candelaPerSquareMetre centimetre centimetrePerSecond centimetrePerSecondSquared centipoise centistokes coulomb cubicCentimetre " +
+	"cubicCentimetrePerMinute cubicCentimetrePerSecond cubicFoot cubicFootPerMinute cubicInch cubicMetre cubicMetrePerHour cubicMetrePerMinute " +
+	"cubicMetrePerSecond day decapascal decapascalCubicMetrePerSecond decibel degreeCelsius degreeFahrenheit degreeOfArc degreePerSecond electronvolt " +
+	"exbibit exbibitPerSecond exbibyte exbibytePerSecond farad fluidOunce foot footcandle gForce gallon gallonPerHour gallonPerMinute gauss gibibit " +
+	"gibibitPerSecond gibibyte gibibytePerSecond gigabecquerel gigahertz gigajoule gigajoulePerHour gigavoltAmpere gigavoltAmpereHour " +
+	"gigavoltAmpereReactive gigavoltAmpereReactiveHour gigawatt gigawattHour gram gramPerCubicMetre gramPerHour gramPerSecond gray hectare hectopascal " +
+	"hectopascalCubicMetrePerSecond henry hertz horsepower hour inch inchesOfMercury inchesOfWater joule joulePerHour joulePerSecond kelvin kibibit " +
+	"kibibitPerSecond kibibyte kibibytePerSecond kiloBritishThermalUnit kiloBritishThermalUnitPerHour kiloampere kilobecquerel kilogram " +
+	"kilogramPerCubicMetre kilogramPerHour kilogramPerSecond kilohertz kilojoule kilojoulePerHour kilojoulePerSecond kilometre kilometrePerHour " +
+	"kilometrePerSecond kilometrePerSecondSquared kiloohm kilopascal kilopascalCubicMetrePerSecond kilovolt kilovoltAmpere kilovoltAmpereHour " +
+	"kilovoltAmpereReactive kilovoltAmpereReactiveHour kilowatt kilowattHour kilowattHourPerYear knot litre litrePerHour litrePerMinute litrePerSecond " +
+	"lumen lux massPound massPoundPerHour maxwell mebibit mebibitPerSecond mebibyte mebibytePerSecond megabecquerel megaelectronvolt megahertz megajoule " +
+	"megajoulePerHour megaohm megavolt megavoltAmpere megavoltAmpereHour megavoltAmpereReactive megavoltAmpereReactiveHour megawatt megawattHour metre " +
+	"metrePerHour metrePerSecond metrePerSecondSquared microampere microfarad microgram microgramPerCubicMetre microgray microhenry micrometre microsecond " +
+	"microsievert microvolt microwatt mile milePerHour milePerSecond milliampere milliampereHour millibar millifarad milligram milligramPerCubicMetre " +
+	"milligray millihenry millihertz millilitre millilitrePerHour millilitrePerMinute millilitrePerSecond millimetre millimetrePerSecond " +
+	"millimetrePerSecondSquared millimetresOfMercury milliohm millipascalSecond millipoise millisecond millisievert millivolt millivoltAmpere " +
+	"millivoltAmpereHour millivoltAmpereReactive milliwatt milliwattHour minute minuteOfArc nanoampere nanofarad nanometre nanosecond nauticalMile newton " +
+	"newtonMetre ohm ounce partsPerBillion partsPerMillion partsPerQuadrillion partsPerTrillion pascal pascalCubicMetrePerSecond pascalSecond percent " +
+	"picoampere picofarad poise pound poundPerSquareInch radian radianPerSecond radianPerSecondSquared reciprocalCentimetre reciprocalKilometre " +
+	"reciprocalMetre reciprocalMicrometre reciprocalMillimetre reciprocalMinute reciprocalNanometre reciprocalSecond revolutionPerMinute " +
+	"revolutionPerSecond second secondOfArc sievert slug squareCentimetre squareFoot squareInch squareKilometre squareMetre squareMetrePerSecond " +
+	"squareMillimetre stokes tebibit tebibitPerSecond tebibyte tebibytePerSecond terawattHour tesla ton tonOfRefrigeration tonne turn unity volt " +
+	"voltAmpere voltAmpereHour voltAmpereReactive voltAmpereReactiveHour watt wattHour wattPerSquareMetre weber year yobibit yobibitPerSecond yobibyte " +
+	"yobibytePerSecond zebibit zebibitPerSecond zebibyte zebibytePerSecond"
+
+const text26 = "AccelerationVector Event Location State VelocityVector"
+
+const text27 = "Composite Congruence Detail Event GroupMember HasCapability HasComponent Limited Precise Qualified ScaledStatically Subject"
+
+const text28 = "decimalPlaces group maximum minimum namespace ontology scaleFactor typeRef"
+
+const text29 = `Acceleration AccelerationUnit
+Angle AngleUnit
+AngularAcceleration AngularAccelerationUnit
+AngularVelocity AngularVelocityUnit
+ApparentEnergy ApparentEnergyUnit
+ApparentPower ApparentPowerUnit
+Area AreaUnit
+Capacitance CapacitanceUnit
+Concentration Unitless
+Current CurrentUnit
+DataRate DataRateUnit
+DataSize DataSizeUnit
+Density DensityUnit
+Distance LengthUnit
+ElectricCharge ChargeUnit
+Energy EnergyUnit
+EnergyRate PowerUnit
+Force ForceUnit
+Frequency FrequencyUnit
+Humidity DensityUnit
+Illuminance IlluminanceUnit
+Inductance InductanceUnit
+IonizingRadiationDose IonizingRadiationDoseUnit
+Irradiance IrradianceUnit
+Latitude AngleUnit
+Length LengthUnit
+Longitude AngleUnit
+Luminance LuminanceUnit
+Luminosity PowerUnit
+LuminousFlux LuminousFluxUnit
+LuminousIntensity LuminousIntensityUnit
+MagneticFlux MagneticFluxUnit
+MagneticInduction MagneticInductionUnit
+Mass MassUnit
+MassFlowRate MassFlowRateUnit
+Power PowerUnit
+Pressure PressureUnit
+Radioactivity RadioactivityUnit
+ReactiveEnergy ReactiveEnergyUnit
+ReactivePower ReactivePowerUnit
+RelativeDensity Unitless
+RelativeHumidity Unitless
+Resistance ResistanceUnit
+SoundPressure SoundPressureUnit
+Temperature TemperatureUnit
+Thrust ForceUnit
+TimeSpan TimeUnit
+Torque TorqueUnit
+Velocity VelocityUnit
+Voltage VoltageUnit
+Volume VolumeUnit
+VolumeFlowRate VolumeFlowRateUnit`
+
+const text30 = `Acceleration AccelerationUnit
+Angle AngleUnit
+AngularAcceleration AngularAccelerationUnit
+AngularVelocity AngularVelocityUnit
+ApparentEnergy ApparentEnergyUnit
+ApparentPower ApparentPowerUnit
+Area AreaUnit
+Capacitance CapacitanceUnit
+Concentration Unitless
+Current CurrentUnit
+DataRate DataRateUnit
+DataSize DataSizeUnit
+Density DensityUnit
+Distance LengthUnit
+DynamicViscosity DynamicViscosityUnit
+Efficiency Unitless
+ElectricCharge ChargeUnit
+Energy EnergyUnit
+EnergyRate PowerUnit
+Force ForceUnit
+Frequency FrequencyUnit
+GasLeakageRate GasLeakageRateUnit
+Humidity DensityUnit
+Illuminance IlluminanceUnit
+Inductance InductanceUnit
+IonizingRadiationDose IonizingRadiationDoseUnit
+Irradiance IrradianceUnit
+KinematicViscosity KinematicViscosityUnit
+Latitude AngleUnit
+Length LengthUnit
+Longitude AngleUnit
+Luminance LuminanceUnit
+Luminosity PowerUnit
+LuminousFlux LuminousFluxUnit
+LuminousIntensity LuminousIntensityUnit
+MagneticFlux MagneticFluxUnit
+MagneticInduction MagneticInductionUnit
+Mass MassUnit
+MassFlowRate MassFlowRateUnit
+Power PowerUnit
+Pressure PressureUnit
+Radioactivity RadioactivityUnit
+ReactiveEnergy ReactiveEnergyUnit
+ReactivePower ReactivePowerUnit
+ReciprocalLength ReciprocalLengthUnit
+ReciprocalTime ReciprocalTimeUnit
+RelativeDensity Unitless
+RelativeHumidity Unitless
+RelativeMeasure Unitless
+Resistance ResistanceUnit
+Scale Unitless
+SoundPressure SoundPressureUnit
+Temperature TemperatureUnit
+Throttle Unitless
+Thrust ForceUnit
+TimeSpan TimeUnit
+Torque TorqueUnit
+Velocity VelocityUnit
+Voltage VoltageUnit
+Volume VolumeUnit
+VolumeFlowRate VolumeFlowRateUnit`
+
+const text31 = `Acceleration AccelerationUnit
+Angle AngleUnit
+AngularAcceleration AngularAccelerationUnit
+AngularVelocity AngularVelocityUnit
+Area AreaUnit
+Capacitance CapacitanceUnit
+Current CurrentUnit
+DataRate DataRateUnit
+DataSize DataSizeUnit
+Density DensityUnit
+Distance LengthUnit
+ElectricCharge ChargeUnit
+Energy EnergyUnit
+Force ForceUnit
+Frequency FrequencyUnit
+Humidity DensityUnit
+Illuminance IlluminanceUnit
+Inductance InductanceUnit
+Latitude AngleUnit
+Length LengthUnit
+Longitude AngleUnit
+Luminance LuminanceUnit
+Luminosity PowerUnit
+LuminousFlux LuminousFluxUnit
+LuminousIntensity LuminousIntensityUnit
+MagneticFlux MagneticFluxUnit
+MagneticInduction MagneticInductionUnit
+Mass MassUnit
+MassFlowRate MassFlowRateUnit
+Power PowerUnit
+Pressure PressureUnit
+RelativeHumidity Unitless
+Resistance ResistanceUnit
+SoundPressure SoundPressureUnit
+Temperature TemperatureUnit
+Thrust ForceUnit
+TimeSpan TimeUnit
+Torque TorqueUnit
+Velocity VelocityUnit
+Voltage VoltageUnit
+Volume VolumeUnit
+VolumeFlowRate VolumeFlowRateUnit`
+
+const text32 = `AccelerationUnit
+AngleUnit
+AngularAccelerationUnit
+AngularVelocityUnit
+AreaUnit
+CapacitanceUnit
+ChargeUnit
+CurrentUnit
+DataRateUnit
+DataSizeUnit
+DensityUnit
+EnergyUnit
+ForceUnit
+FrequencyUnit
+IlluminanceUnit
+InductanceUnit
+LengthUnit
+LuminanceUnit
+LuminousFluxUnit
+LuminousIntensityUnit
+MagneticFluxUnit
+MagneticInductionUnit
+MassFlowRateUnit
+MassUnit
+PowerUnit
+PressureUnit
+ResistanceUnit
+SoundPressureUnit
+TemperatureUnit
+TimeUnit
+TorqueUnit
+Unitless
+VelocityUnit
+VoltageUnit
+VolumeFlowRateUnit
+VolumeUnit`
+
+const text33 = `enum:AccelerationUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metrePerSecondSquared centimetrePerSecondSquared gForce
+enum:AngleUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radian degreeOfArc minuteOfArc secondOfArc turn
+enum:AngularAccelerationUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radianPerSecondSquared
+enum:AngularVelocityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radianPerSecond degreePerSecond revolutionPerSecond revolutionPerMinute
+enum:ApparentEnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereHour kilovoltAmpereHour megavoltAmpereHour gigavoltAmpereHour
+enum:ApparentPowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpere millivoltAmpere kilovoltAmpere megavoltAmpere gigavoltAmpere
+enum:AreaUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:squareMetre squareCentimetre squareMillimetre squareKilometre hectare squareFoot squareInch acre
+enum:BinaryPrefix|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unitprefix:kibi mebi gibi tebi pebi exbi zebi yobi
+enum:CapacitanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:farad millifarad microfarad nanofarad picofarad
+enum:ChargeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:coulomb ampereHour milliampereHour
+enum:CurrentUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:ampere microampere milliampere kiloampere
+enum:DataRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:bitPerSecond kibibitPerSecond mebibitPerSecond gibibitPerSecond tebibitPerSecond exbibitPerSecond zebibitPerSecond yobibitPerSecond bytePerSecond kibibytePerSecond mebibytePerSecond gibibytePerSecond tebibytePerSecond exbibytePerSecond zebibytePerSecond yobibytePerSecond
+enum:DataSizeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:bit kibibit mebibit gibibit tebibit exbibit zebibit yobibit byte kibibyte mebibyte gibibyte tebibyte exbibyte zebibyte yobibyte
+enum:DecimalPrefix|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unitprefix:deci centi milli micro nano pico femto atto zepto yocto deca hecto kilo mega giga tera peta exa zetta yotta
+enum:DensityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kilogramPerCubicMetre gramPerCubicMetre milligramPerCubicMetre microgramPerCubicMetre
+enum:EnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:joule kilojoule megajoule gigajoule electronvolt megaelectronvolt wattHour milliwattHour kilowattHour megawattHour gigawattHour terawattHour britishThermalUnit kiloBritishThermalUnit
+enum:ForceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:newton pound ounce ton
+enum:FrequencyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:hertz millihertz kilohertz megahertz gigahertz
+enum:IlluminanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:lux footcandle
+enum:InductanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:henry millihenry microhenry
+enum:IonizingRadiationDoseUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:gray milligray microgray sievert millisievert microsievert
+enum:IrradianceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:wattPerSquareMetre
+enum:LengthUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metre centimetre millimetre micrometre nanometre kilometre foot inch mile nauticalMile astronomicalUnit
+enum:LuminanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:candelaPerSquareMetre
+enum:LuminousFluxUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:lumen
+enum:LuminousIntensityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:candela
+enum:MagneticFluxUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:weber maxwell
+enum:MagneticInductionUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:tesla gauss
+enum:MassFlowRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:gramPerSecond kilogramPerSecond gramPerHour kilogramPerHour massPoundPerHour
+enum:MassUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kilogram gram milligram microgram tonne slug massPound
+enum:PowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:watt microwatt milliwatt kilowatt megawatt gigawatt horsepower joulePerSecond kilojoulePerSecond joulePerHour kilojoulePerHour megajoulePerHour gigajoulePerHour britishThermalUnitPerHour kiloBritishThermalUnitPerHour kilowattHourPerYear tonOfRefrigeration
+enum:PressureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:pascal decapascal hectopascal kilopascal bar millibar millimetresOfMercury poundPerSquareInch inchesOfMercury inchesOfWater
+enum:RadioactivityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:becquerel kilobecquerel megabecquerel gigabecquerel
+enum:ReactiveEnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereReactiveHour kilovoltAmpereReactiveHour megavoltAmpereReactiveHour gigavoltAmpereReactiveHour
+enum:ReactivePowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereReactive millivoltAmpereReactive kilovoltAmpereReactive megavoltAmpereReactive gigavoltAmpereReactive
+enum:ResistanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:ohm milliohm kiloohm megaohm
+enum:SoundPressureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:decibel bel
+enum:TemperatureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kelvin degreeCelsius degreeFahrenheit
+enum:TimeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:second millisecond microsecond nanosecond minute hour day year
+enum:TorqueUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:newtonMetre
+enum:Unitless|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:unity percent partsPerMillion partsPerBillion partsPerTrillion partsPerQuadrillion
+enum:VelocityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metrePerSecond centimetrePerSecond kilometrePerSecond metrePerHour kilometrePerHour milePerHour milePerSecond knot
+enum:VoltageUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:volt millivolt microvolt kilovolt megavolt
+enum:VolumeFlowRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:litrePerSecond millilitrePerSecond litrePerMinute millilitrePerMinute litrePerHour millilitrePerHour gallonPerMinute gallonPerHour cubicFootPerMinute cubicMetrePerHour cubicMetrePerMinute cubicMetrePerSecond
+enum:VolumeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:cubicMetre cubicCentimetre litre millilitre cubicFoot cubicInch fluidOunce gallon
+unit:acre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|=|ac|=
+unit:ampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|A|=
+unit:ampereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|~|Ah|=
+unit:astronomicalUnit|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|~|AU|=
+unit:bar|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|bar|=
+unit:becquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|Bq|=
+unit:bel|EnumValue|class:DecimalUnit SymbolicUnit|enum:SoundPressureUnit|=|=|B|=
+unit:bit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|bit|=
+unit:bitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|bps|=
+unit:britishThermalUnit|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|British thermal unit|BTU|=
+unit:britishThermalUnitPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|British thermal unitPerHour|BTU/h|=
+unit:byte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|B|=
+unit:bytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Bps|=
+unit:candela|EnumValue|class:DecimalUnit SymbolicUnit|enum:LuminousIntensityUnit|=|=|cd|=
+unit:candelaPerSquareMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:LuminanceUnit|=|~|cd/m²|=
+unit:centimetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|cm|=
+unit:centimetrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|cm/s|=
+unit:centimetrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|cm/s²|=
+unit:coulomb|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|=|C|=
+unit:cubicCentimetre|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|cm³|=
+unit:cubicFoot|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|ft³|=
+unit:cubicFootPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ft³/min|=
+unit:cubicInch|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|in³|=
+unit:cubicMetre|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|m³|=
+unit:cubicMetrePerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/h|=
+unit:cubicMetrePerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/min|=
+unit:cubicMetrePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/s|=
+unit:day|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|d|=
+unit:decapascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|daPa|=
+unit:decibel|EnumValue|class:DecimalUnit SymbolicUnit|enum:SoundPressureUnit|=|=|dB|=
+unit:degreeCelsius|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|~|°C|=
+unit:degreeFahrenheit|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|~|°F|=
+unit:degreeOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|°|=
+unit:degreePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|°/s|=
+unit:electronvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|eV|=
+unit:exbibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Eibit|=
+unit:exbibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Eibps|=
+unit:exbibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|EiB|=
+unit:exbibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|EiBps|=
+unit:farad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|F|=
+unit:fluidOunce|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|fl oz|=
+unit:foot|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|ft|=
+unit:footcandle|EnumValue|class:SymbolicUnit|enum:IlluminanceUnit|=|=|fc|=
+unit:gForce|EnumValue|class:SymbolicUnit|enum:AccelerationUnit|=|g-force|g|=
+unit:gallon|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|=|gal|=
+unit:gallonPerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|gal/h|=
+unit:gallonPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|gal/min|=
+unit:gauss|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticInductionUnit|=|=|G|=
+unit:gibibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Gibit|=
+unit:gibibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Gibps|=
+unit:gibibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|GiB|=
+unit:gibibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|GiBps|=
+unit:gigabecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|GBq|=
+unit:gigahertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|GHz|=
+unit:gigajoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|GJ|=
+unit:gigajoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|GJ/h|=
+unit:gigavoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|gigavolt-ampere|GVA|=
+unit:gigavoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|gigavolt-ampere-hour|GVAh|=
+unit:gigavoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|gigavolt-ampere reactive|Gvar|=
+unit:gigavoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|gigavolt-ampere-reactive-hour|Gvarh|=
+unit:gigawatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|GW|=
+unit:gigawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|gigawatt-hour|GWh|=
+unit:gram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|g|=
+unit:gramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|g/m³|=
+unit:gramPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|g/h|=
+unit:gramPerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|g/s|=
+unit:gray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|Gy|=
+unit:hectare|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|=|ha|=
+unit:hectopascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|hPa|=
+unit:henry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|H|=
+unit:hertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|Hz|=
+unit:horsepower|EnumValue|class:SymbolicUnit|enum:PowerUnit|=|=|hp|=
+unit:hour|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|h|=
+unit:inch|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|in|=
+unit:inchesOfMercury|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|inHg|=
+unit:inchesOfWater|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|inH2O|=
+unit:joule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|J|=
+unit:joulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|J/h|=
+unit:joulePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|J/s|=
+unit:kelvin|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|=|K|=
+unit:kibibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Kibit|=
+unit:kibibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Kibps|=
+unit:kibibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|KiB|=
+unit:kibibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|KiBps|=
+unit:kiloBritishThermalUnit|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|kilo-British thermal unit|kBTU|=
+unit:kiloBritishThermalUnitPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|kilo-British thermal unitPerHour|kBTU/h|=
+unit:kiloampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|kA|=
+unit:kilobecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|kBq|=
+unit:kilogram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|kg|=
+unit:kilogramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|kg/m³|=
+unit:kilogramPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|kg/h|=
+unit:kilogramPerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|kg/s|=
+unit:kilohertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|kHz|=
+unit:kilojoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|kJ|=
+unit:kilojoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|kJ/h|=
+unit:kilojoulePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|kJ/s|=
+unit:kilometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|km|=
+unit:kilometrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|km/h|=
+unit:kilometrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|km/s|=
+unit:kiloohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|kΩ|=
+unit:kilopascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|kPa|=
+unit:kilovolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|kV|=
+unit:kilovoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|kilovolt-ampere|kVA|=
+unit:kilovoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|kilovolt-ampere-hour|kVAh|=
+unit:kilovoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|kilovolt-ampere reactive|kvar|=
+unit:kilovoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|kilovolt-ampere-reactive-hour|kvarh|=
+unit:kilowatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|kW|=
+unit:kilowattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|kilowatt-hour|kWh|=
+unit:kilowattHourPerYear|EnumValue|class:RatioUnit SymbolicUnit|enum:PowerUnit|=|kilowatt-hour per year|kWh/yr|=
+unit:knot|EnumValue|class:SymbolicUnit|enum:VelocityUnit|=|=|kn|=
+unit:litre|EnumValue|class:DecimalUnit SymbolicUnit|enum:VolumeUnit|=|=|l|=
+unit:litrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/h|=
+unit:litrePerMinute|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/min|=
+unit:litrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/s|=
+unit:lumen|EnumValue|class:DecimalUnit SymbolicUnit|enum:LuminousFluxUnit|=|=|lm|=
+unit:lux|EnumValue|class:DecimalUnit SymbolicUnit|enum:IlluminanceUnit|=|=|lx|=
+unit:massPound|EnumValue|class:SymbolicUnit|enum:MassUnit|=|pound|lb|=
+unit:massPoundPerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|pound per hour|lb/h|=
+unit:maxwell|EnumValue|class:SymbolicUnit|enum:MagneticFluxUnit|=|=|Mx|=
+unit:mebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Mibit|=
+unit:mebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Mibps|=
+unit:mebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|MiB|=
+unit:mebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|MiBps|=
+unit:megabecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|MBq|=
+unit:megaelectronvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|MeV|=
+unit:megahertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|MHz|=
+unit:megajoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|MJ|=
+unit:megajoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|MJ/h|=
+unit:megaohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|MΩ|=
+unit:megavolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|MV|=
+unit:megavoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|megavolt-ampere|MVA|=
+unit:megavoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|megavolt-ampere-hour|MVAh|=
+unit:megavoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|megavolt-ampere reactive|Mvar|=
+unit:megavoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|megavolt-ampere-reactive-hour|Mvarh|=
+unit:megawatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|MW|=
+unit:megawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|megawatt-hour|MWh|=
+unit:metre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|m|=
+unit:metrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|m/h|=
+unit:metrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|m/s|=
+unit:metrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|m/s²|=
+unit:microampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|µA|=
+unit:microfarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|µF|=
+unit:microgram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|µg|=
+unit:microgramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|µg/m³|=
+unit:microgray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|µGy|=
+unit:microhenry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|µH|=
+unit:micrometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|µm|=
+unit:microsecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|µs|=
+unit:microsievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|µSv|=
+unit:microvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|µV|=
+unit:microwatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|µW|=
+unit:mile|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|mi|=
+unit:milePerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|mph|=
+unit:milePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|mi/s|=
+unit:milliampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|mA|=
+unit:milliampereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|~|mAh|=
+unit:millibar|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|mbar|=
+unit:millifarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|mF|=
+unit:milligram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|mg|=
+unit:milligramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|mg/m³|=
+unit:milligray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|mGy|=
+unit:millihenry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|mH|=
+unit:millihertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|mHz|=
+unit:millilitre|EnumValue|class:DecimalUnit SymbolicUnit|enum:VolumeUnit|=|=|ml|=
+unit:millilitrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/h|=
+unit:millilitrePerMinute|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/min|=
+unit:millilitrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/s|=
+unit:millimetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|mm|=
+unit:millimetresOfMercury|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|mmHg|=
+unit:milliohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|mΩ|=
+unit:millisecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|ms|=
+unit:millisievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|mSv|=
+unit:millivolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|mV|=
+unit:millivoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|millivolt-ampere|mVA|=
+unit:millivoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|millivolt-ampere reactive|mvar|=
+unit:milliwatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|mW|=
+unit:milliwattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|milliwatt-hour|mWh|=
+unit:minute|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|m|=
+unit:minuteOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|'|=
+unit:nanofarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|nF|=
+unit:nanometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|nm|=
+unit:nanosecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|ns|=
+unit:nauticalMile|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|~|M|=
+unit:newton|EnumValue|class:DecimalUnit SymbolicUnit|enum:ForceUnit|=|=|N|=
+unit:newtonMetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:TorqueUnit|=|newton-metre|N m|=
+unit:ohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|Ω|=
+unit:ounce|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|oz|=
+unit:partsPerBillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppb|=
+unit:partsPerMillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppm|=
+unit:partsPerQuadrillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppq|=
+unit:partsPerTrillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppt|=
+unit:pascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|Pa|=
+unit:percent|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|%|=
+unit:picofarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|pF|=
+unit:pound|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|lb|=
+unit:poundPerSquareInch|EnumValue|class:RatioUnit SymbolicUnit|enum:PressureUnit|=|~|psi|=
+unit:radian|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|=|rad|=
+unit:radianPerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rad/s|=
+unit:radianPerSecondSquared|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularAccelerationUnit|=|~|rad/s²|=
+unit:revolutionPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rpm|=
+unit:revolutionPerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rps|=
+unit:second|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|s|=
+unit:secondOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|"|=
+unit:sievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|Sv|=
+unit:slug|EnumValue|class:SymbolicUnit|enum:MassUnit|=|=|slug|=
+unit:squareCentimetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|cm²|=
+unit:squareFoot|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|ft²|=
+unit:squareInch|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|in²|=
+unit:squareKilometre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|km²|=
+unit:squareMetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|m²|=
+unit:squareMillimetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|mm²|=
+unit:tebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Tibit|=
+unit:tebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Tibps|=
+unit:tebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|TiB|=
+unit:tebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|TiBps|=
+unit:terawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|terawatt-hour|TWh|=
+unit:tesla|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticInductionUnit|=|=|T|=
+unit:ton|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|T|=
+unit:tonOfRefrigeration|EnumValue|class:SymbolicUnit|enum:PowerUnit|=|~|TR|=
+unit:tonne|EnumValue|class:SymbolicUnit|enum:MassUnit|=|=|t|=
+unit:turn|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|=|turn|=
+unit:unity|EnumValue|class:SymbolicUnit|enum:Unitless|=|||=
+unit:volt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|V|=
+unit:voltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|volt-ampere|VA|=
+unit:voltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|volt-ampere-hour|VAh|=
+unit:voltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|volt-ampere reactive|var|=
+unit:voltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|volt-ampere-reactive-hour|varh|=
+unit:watt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|W|=
+unit:wattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|watt-hour|Wh|=
+unit:wattPerSquareMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:IrradianceUnit|=|~|W/m²|=
+unit:weber|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticFluxUnit|=|=|Wb|=
+unit:year|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|yr|=
+unit:yobibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Yibit|=
+unit:yobibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Yibps|=
+unit:yobibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|YiB|=
+unit:yobibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|YiBps|=
+unit:zebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Zibit|=
+unit:zebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Zibps|=
+unit:zebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|ZiB|=
+unit:zebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|ZiBps|=
+unitprefix:atto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||a|=
+unitprefix:centi|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||c|=
+unitprefix:deca|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||da|=
+unitprefix:deci|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||d|=
+unitprefix:exa|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||E|=
+unitprefix:exbi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ei|=
+unitprefix:femto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||f|=
+unitprefix:gibi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Gi|=
+unitprefix:giga|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||G|=
+unitprefix:hecto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||h|=
+unitprefix:kibi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ki|=
+unitprefix:kilo|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||k|=
+unitprefix:mebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Mi|=
+unitprefix:mega|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||M|=
+unitprefix:micro|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||µ|=
+unitprefix:milli|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||m|=
+unitprefix:nano|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||n|=
+unitprefix:pebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Pi|=
+unitprefix:peta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||P|=
+unitprefix:pico|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||p|=
+unitprefix:tebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ti|=
+unitprefix:tera|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||T|=
+unitprefix:yobi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Yi|=
+unitprefix:yocto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||y|=
+unitprefix:yotta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||Y|=
+unitprefix:zebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Zi|=
+unitprefix:zepto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||z|=
+unitprefix:zetta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||Z|=`
+
+const text34 = `enum:AccelerationUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metrePerSecondSquared centimetrePerSecondSquared millimetrePerSecondSquared kilometrePerSecondSquared gForce
+enum:AngleUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radian degreeOfArc minuteOfArc secondOfArc turn
+enum:AngularAccelerationUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radianPerSecondSquared
+enum:AngularVelocityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:radianPerSecond degreePerSecond revolutionPerSecond revolutionPerMinute
+enum:ApparentEnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereHour millivoltAmpereHour kilovoltAmpereHour megavoltAmpereHour gigavoltAmpereHour
+enum:ApparentPowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpere millivoltAmpere kilovoltAmpere megavoltAmpere gigavoltAmpere
+enum:AreaUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:squareMetre squareCentimetre squareMillimetre squareKilometre hectare squareFoot squareInch acre
+enum:BinaryPrefix|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unitprefix:kibi mebi gibi tebi pebi exbi zebi yobi
+enum:CapacitanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:farad millifarad microfarad nanofarad picofarad
+enum:ChargeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:coulomb ampereHour milliampereHour
+enum:CurrentUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:ampere picoampere nanoampere microampere milliampere kiloampere
+enum:DataRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:bitPerSecond kibibitPerSecond mebibitPerSecond gibibitPerSecond tebibitPerSecond exbibitPerSecond zebibitPerSecond yobibitPerSecond bytePerSecond kibibytePerSecond mebibytePerSecond gibibytePerSecond tebibytePerSecond exbibytePerSecond zebibytePerSecond yobibytePerSecond
+enum:DataSizeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:bit kibibit mebibit gibibit tebibit exbibit zebibit yobibit byte kibibyte mebibyte gibibyte tebibyte exbibyte zebibyte yobibyte
+enum:DecimalPrefix|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unitprefix:deci centi milli micro nano pico femto atto zepto yocto deca hecto kilo mega giga tera peta exa zetta yotta
+enum:DensityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kilogramPerCubicMetre gramPerCubicMetre milligramPerCubicMetre microgramPerCubicMetre
+enum:DynamicViscosityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:poise centipoise millipoise pascalSecond millipascalSecond
+enum:EnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:joule kilojoule megajoule gigajoule electronvolt megaelectronvolt wattHour milliwattHour kilowattHour megawattHour gigawattHour terawattHour britishThermalUnit kiloBritishThermalUnit
+enum:ForceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:newton pound ounce ton
+enum:FrequencyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:hertz millihertz kilohertz megahertz gigahertz
+enum:GasLeakageRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:pascalCubicMetrePerSecond decapascalCubicMetrePerSecond hectopascalCubicMetrePerSecond kilopascalCubicMetrePerSecond
+enum:IlluminanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:lux footcandle
+enum:InductanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:henry millihenry microhenry
+enum:IonizingRadiationDoseUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:gray milligray microgray sievert millisievert microsievert
+enum:IrradianceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:wattPerSquareMetre
+enum:KinematicViscosityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:stokes centistokes squareMetrePerSecond
+enum:LengthUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metre centimetre millimetre micrometre nanometre kilometre foot inch mile nauticalMile astronomicalUnit
+enum:LuminanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:candelaPerSquareMetre
+enum:LuminousFluxUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:lumen
+enum:LuminousIntensityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:candela
+enum:MagneticFluxUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:weber maxwell
+enum:MagneticInductionUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:tesla gauss
+enum:MassFlowRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:gramPerSecond kilogramPerSecond gramPerHour kilogramPerHour massPoundPerHour
+enum:MassUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kilogram gram milligram microgram tonne slug massPound
+enum:PowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:watt microwatt milliwatt kilowatt megawatt gigawatt horsepower joulePerSecond kilojoulePerSecond joulePerHour kilojoulePerHour megajoulePerHour gigajoulePerHour britishThermalUnitPerHour kiloBritishThermalUnitPerHour kilowattHourPerYear tonOfRefrigeration
+enum:PressureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:pascal decapascal hectopascal kilopascal bar millibar millimetresOfMercury poundPerSquareInch inchesOfMercury inchesOfWater
+enum:RadioactivityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:becquerel kilobecquerel megabecquerel gigabecquerel
+enum:ReactiveEnergyUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereReactiveHour kilovoltAmpereReactiveHour megavoltAmpereReactiveHour gigavoltAmpereReactiveHour
+enum:ReactivePowerUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:voltAmpereReactive millivoltAmpereReactive kilovoltAmpereReactive megavoltAmpereReactive gigavoltAmpereReactive
+enum:ReciprocalLengthUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:reciprocalMetre reciprocalCentimetre reciprocalMillimetre reciprocalMicrometre reciprocalNanometre reciprocalKilometre
+enum:ReciprocalTimeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:reciprocalSecond reciprocalMinute
+enum:ResistanceUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:ohm milliohm kiloohm megaohm
+enum:SoundPressureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:decibel bel
+enum:TemperatureUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:kelvin degreeCelsius degreeFahrenheit
+enum:TimeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:second millisecond microsecond nanosecond minute hour day year
+enum:TorqueUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:newtonMetre
+enum:Unitless|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:unity percent partsPerMillion partsPerBillion partsPerTrillion partsPerQuadrillion
+enum:VelocityUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:metrePerSecond centimetrePerSecond millimetrePerSecond kilometrePerSecond metrePerHour kilometrePerHour milePerHour milePerSecond knot
+enum:VoltageUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:volt millivolt microvolt kilovolt megavolt
+enum:VolumeFlowRateUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:litrePerSecond millilitrePerSecond litrePerMinute millilitrePerMinute litrePerHour millilitrePerHour gallonPerMinute gallonPerHour cubicFootPerMinute cubicMetrePerHour cubicMetrePerMinute cubicMetrePerSecond cubicCentimetrePerMinute cubicCentimetrePerSecond
+enum:VolumeUnit|Enum||||=|||dtmi:dtdl:instance:Schema:string;%||unit:cubicMetre cubicCentimetre litre millilitre cubicFoot cubicInch fluidOunce gallon
+unit:acre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|=|ac|=
+unit:ampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|A|=
+unit:ampereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|~|Ah|=
+unit:astronomicalUnit|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|~|AU|=
+unit:bar|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|bar|=
+unit:becquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|Bq|=
+unit:bel|EnumValue|class:DecimalUnit SymbolicUnit|enum:SoundPressureUnit|=|=|B|=
+unit:bit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|bit|=
+unit:bitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|bps|=
+unit:britishThermalUnit|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|British thermal unit|BTU|=
+unit:britishThermalUnitPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|British thermal unitPerHour|BTU/h|=
+unit:byte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|B|=
+unit:bytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Bps|=
+unit:candela|EnumValue|class:DecimalUnit SymbolicUnit|enum:LuminousIntensityUnit|=|=|cd|=
+unit:candelaPerSquareMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:LuminanceUnit|=|~|cd/m²|=
+unit:centimetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|cm|=
+unit:centimetrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|cm/s|=
+unit:centimetrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|cm/s²|=
+unit:centipoise|EnumValue|class:DecimalUnit SymbolicUnit|enum:DynamicViscosityUnit|=|=|cP|=
+unit:centistokes|EnumValue|class:DecimalUnit SymbolicUnit|enum:KinematicViscosityUnit|=|=|cSt|=
+unit:coulomb|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|=|C|=
+unit:cubicCentimetre|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|cm³|=
+unit:cubicCentimetrePerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/min|=
+unit:cubicCentimetrePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/s|=
+unit:cubicFoot|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|ft³|=
+unit:cubicFootPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ft³/min|=
+unit:cubicInch|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|in³|=
+unit:cubicMetre|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|m³|=
+unit:cubicMetrePerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/h|=
+unit:cubicMetrePerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/min|=
+unit:cubicMetrePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|m³/s|=
+unit:day|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|d|=
+unit:decapascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|daPa|=
+unit:decapascalCubicMetrePerSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:GasLeakageRateUnit|=|~|daPa·m³/s|=
+unit:decibel|EnumValue|class:DecimalUnit SymbolicUnit|enum:SoundPressureUnit|=|=|dB|=
+unit:degreeCelsius|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|~|°C|=
+unit:degreeFahrenheit|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|~|°F|=
+unit:degreeOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|°|=
+unit:degreePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|°/s|=
+unit:electronvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|eV|=
+unit:exbibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Eibit|=
+unit:exbibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Eibps|=
+unit:exbibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|EiB|=
+unit:exbibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|EiBps|=
+unit:farad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|F|=
+unit:fluidOunce|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|~|fl oz|=
+unit:foot|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|ft|=
+unit:footcandle|EnumValue|class:SymbolicUnit|enum:IlluminanceUnit|=|=|fc|=
+unit:gForce|EnumValue|class:SymbolicUnit|enum:AccelerationUnit|=|g-force|g|=
+unit:gallon|EnumValue|class:SymbolicUnit|enum:VolumeUnit|=|=|gal|=
+unit:gallonPerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|gal/h|=
+unit:gallonPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|gal/min|=
+unit:gauss|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticInductionUnit|=|=|G|=
+unit:gibibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Gibit|=
+unit:gibibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Gibps|=
+unit:gibibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|GiB|=
+unit:gibibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|GiBps|=
+unit:gigabecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|GBq|=
+unit:gigahertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|GHz|=
+unit:gigajoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|GJ|=
+unit:gigajoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|GJ/h|=
+unit:gigavoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|gigavolt-ampere|GVA|=
+unit:gigavoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|gigavolt-ampere-hour|GVAh|=
+unit:gigavoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|gigavolt-ampere reactive|Gvar|=
+unit:gigavoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|gigavolt-ampere-reactive-hour|Gvarh|=
+unit:gigawatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|GW|=
+unit:gigawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|gigawatt-hour|GWh|=
+unit:gram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|g|=
+unit:gramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|g/m³|=
+unit:gramPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|g/h|=
+unit:gramPerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|g/s|=
+unit:gray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|Gy|=
+unit:hectare|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|=|ha|=
+unit:hectopascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|hPa|=
+unit:hectopascalCubicMetrePerSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:GasLeakageRateUnit|=|~|hPa·m³/s|=
+unit:henry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|H|=
+unit:hertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|Hz|=
+unit:horsepower|EnumValue|class:SymbolicUnit|enum:PowerUnit|=|=|hp|=
+unit:hour|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|h|=
+unit:inch|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|in|=
+unit:inchesOfMercury|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|inHg|=
+unit:inchesOfWater|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|inH2O|=
+unit:joule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|J|=
+unit:joulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|J/h|=
+unit:joulePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|J/s|=
+unit:kelvin|EnumValue|class:SymbolicUnit|enum:TemperatureUnit|=|=|K|=
+unit:kibibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Kibit|=
+unit:kibibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Kibps|=
+unit:kibibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|KiB|=
+unit:kibibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|KiBps|=
+unit:kiloBritishThermalUnit|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|kilo-British thermal unit|kBTU|=
+unit:kiloBritishThermalUnitPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|kilo-British thermal unitPerHour|kBTU/h|=
+unit:kiloampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|kA|=
+unit:kilobecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|kBq|=
+unit:kilogram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|kg|=
+unit:kilogramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|kg/m³|=
+unit:kilogramPerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|kg/h|=
+unit:kilogramPerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|~|kg/s|=
+unit:kilohertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|kHz|=
+unit:kilojoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|kJ|=
+unit:kilojoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|kJ/h|=
+unit:kilojoulePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|kJ/s|=
+unit:kilometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|km|=
+unit:kilometrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|km/h|=
+unit:kilometrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|km/s|=
+unit:kilometrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|km/s²|=
+unit:kiloohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|kΩ|=
+unit:kilopascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|kPa|=
+unit:kilopascalCubicMetrePerSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:GasLeakageRateUnit|=|~|kPa·m³/s|=
+unit:kilovolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|kV|=
+unit:kilovoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|kilovolt-ampere|kVA|=
+unit:kilovoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|kilovolt-ampere-hour|kVAh|=
+unit:kilovoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|kilovolt-ampere reactive|kvar|=
+unit:kilovoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|kilovolt-ampere-reactive-hour|kvarh|=
+unit:kilowatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|kW|=
+unit:kilowattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|kilowatt-hour|kWh|=
+unit:kilowattHourPerYear|EnumValue|class:RatioUnit SymbolicUnit|enum:PowerUnit|=|kilowatt-hour per year|kWh/yr|=
+unit:knot|EnumValue|class:SymbolicUnit|enum:VelocityUnit|=|=|kn|=
+unit:litre|EnumValue|class:DecimalUnit SymbolicUnit|enum:VolumeUnit|=|=|l|=
+unit:litrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/h|=
+unit:litrePerMinute|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/min|=
+unit:litrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|l/s|=
+unit:lumen|EnumValue|class:DecimalUnit SymbolicUnit|enum:LuminousFluxUnit|=|=|lm|=
+unit:lux|EnumValue|class:DecimalUnit SymbolicUnit|enum:IlluminanceUnit|=|=|lx|=
+unit:massPound|EnumValue|class:SymbolicUnit|enum:MassUnit|=|pound|lb|=
+unit:massPoundPerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:MassFlowRateUnit|=|pound per hour|lb/h|=
+unit:maxwell|EnumValue|class:SymbolicUnit|enum:MagneticFluxUnit|=|=|Mx|=
+unit:mebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Mibit|=
+unit:mebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Mibps|=
+unit:mebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|MiB|=
+unit:mebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|MiBps|=
+unit:megabecquerel|EnumValue|class:DecimalUnit SymbolicUnit|enum:RadioactivityUnit|=|=|MBq|=
+unit:megaelectronvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|MeV|=
+unit:megahertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|MHz|=
+unit:megajoule|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|=|MJ|=
+unit:megajoulePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:PowerUnit|=|=|MJ/h|=
+unit:megaohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|MΩ|=
+unit:megavolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|MV|=
+unit:megavoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|megavolt-ampere|MVA|=
+unit:megavoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|megavolt-ampere-hour|MVAh|=
+unit:megavoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|megavolt-ampere reactive|Mvar|=
+unit:megavoltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|megavolt-ampere-reactive-hour|Mvarh|=
+unit:megawatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|MW|=
+unit:megawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|megawatt-hour|MWh|=
+unit:metre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|m|=
+unit:metrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|m/h|=
+unit:metrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|m/s|=
+unit:metrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|m/s²|=
+unit:microampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|µA|=
+unit:microfarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|µF|=
+unit:microgram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|µg|=
+unit:microgramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|µg/m³|=
+unit:microgray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|µGy|=
+unit:microhenry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|µH|=
+unit:micrometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|µm|=
+unit:microsecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|µs|=
+unit:microsievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|µSv|=
+unit:microvolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|µV|=
+unit:microwatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|µW|=
+unit:mile|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|=|mi|=
+unit:milePerHour|EnumValue|class:RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|mph|=
+unit:milePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|mi/s|=
+unit:milliampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|mA|=
+unit:milliampereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ChargeUnit|=|~|mAh|=
+unit:millibar|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|mbar|=
+unit:millifarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|mF|=
+unit:milligram|EnumValue|class:DecimalUnit SymbolicUnit|enum:MassUnit|=|=|mg|=
+unit:milligramPerCubicMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:DensityUnit|=|~|mg/m³|=
+unit:milligray|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|mGy|=
+unit:millihenry|EnumValue|class:DecimalUnit SymbolicUnit|enum:InductanceUnit|=|=|mH|=
+unit:millihertz|EnumValue|class:DecimalUnit SymbolicUnit|enum:FrequencyUnit|=|=|mHz|=
+unit:millilitre|EnumValue|class:DecimalUnit SymbolicUnit|enum:VolumeUnit|=|=|ml|=
+unit:millilitrePerHour|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/h|=
+unit:millilitrePerMinute|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/min|=
+unit:millilitrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VolumeFlowRateUnit|=|~|ml/s|=
+unit:millimetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|mm|=
+unit:millimetrePerSecond|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:VelocityUnit|=|~|mm/s|=
+unit:millimetrePerSecondSquared|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:AccelerationUnit|=|~|mm/s²|=
+unit:millimetresOfMercury|EnumValue|class:SymbolicUnit|enum:PressureUnit|=|~|mmHg|=
+unit:milliohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|mΩ|=
+unit:millipascalSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:DynamicViscosityUnit|=|millipascal-second|mPa·s|=
+unit:millipoise|EnumValue|class:DecimalUnit SymbolicUnit|enum:DynamicViscosityUnit|=|=|mP|=
+unit:millisecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|ms|=
+unit:millisievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|mSv|=
+unit:millivolt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|mV|=
+unit:millivoltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|millivolt-ampere|mVA|=
+unit:millivoltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|millivolt-ampere-hour|mVAh|=
+unit:millivoltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|millivolt-ampere reactive|mvar|=
+unit:milliwatt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|mW|=
+unit:milliwattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|milliwatt-hour|mWh|=
+unit:minute|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|m|=
+unit:minuteOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|'|=
+unit:nanoampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|nA|=
+unit:nanofarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|nF|=
+unit:nanometre|EnumValue|class:DecimalUnit SymbolicUnit|enum:LengthUnit|=|=|nm|=
+unit:nanosecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|ns|=
+unit:nauticalMile|EnumValue|class:SymbolicUnit|enum:LengthUnit|=|~|M|=
+unit:newton|EnumValue|class:DecimalUnit SymbolicUnit|enum:ForceUnit|=|=|N|=
+unit:newtonMetre|EnumValue|class:DecimalUnit SymbolicUnit|enum:TorqueUnit|=|newton-metre|N·m|=
+unit:ohm|EnumValue|class:DecimalUnit SymbolicUnit|enum:ResistanceUnit|=|=|Ω|=
+unit:ounce|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|oz|=
+unit:partsPerBillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppb|=
+unit:partsPerMillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppm|=
+unit:partsPerQuadrillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppq|=
+unit:partsPerTrillion|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|ppt|=
+unit:pascal|EnumValue|class:DecimalUnit SymbolicUnit|enum:PressureUnit|=|=|Pa|=
+unit:pascalCubicMetrePerSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:GasLeakageRateUnit|=|~|Pa·m³/s|=
+unit:pascalSecond|EnumValue|class:DecimalUnit SymbolicUnit|enum:DynamicViscosityUnit|=|pascal-second|Pa·s|=
+unit:percent|EnumValue|class:SymbolicUnit|enum:Unitless|=|=|%|=
+unit:picoampere|EnumValue|class:DecimalUnit SymbolicUnit|enum:CurrentUnit|=|=|pA|=
+unit:picofarad|EnumValue|class:DecimalUnit SymbolicUnit|enum:CapacitanceUnit|=|=|pF|=
+unit:poise|EnumValue|class:DecimalUnit SymbolicUnit|enum:DynamicViscosityUnit|=|=|P|=
+unit:pound|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|lb|=
+unit:poundPerSquareInch|EnumValue|class:RatioUnit SymbolicUnit|enum:PressureUnit|=|~|psi|=
+unit:radian|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|=|rad|=
+unit:radianPerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rad/s|=
+unit:radianPerSecondSquared|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularAccelerationUnit|=|~|rad/s²|=
+unit:reciprocalCentimetre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|cm⁻¹|=
+unit:reciprocalKilometre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|km⁻¹|=
+unit:reciprocalMetre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|m⁻¹|=
+unit:reciprocalMicrometre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|µm⁻¹|=
+unit:reciprocalMillimetre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|mm⁻¹|=
+unit:reciprocalMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalTimeUnit|=|~|min⁻¹|=
+unit:reciprocalNanometre|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalLengthUnit|=|~|nm⁻¹|=
+unit:reciprocalSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:ReciprocalTimeUnit|=|~|s⁻¹|=
+unit:revolutionPerMinute|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rpm|=
+unit:revolutionPerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:AngularVelocityUnit|=|~|rps|=
+unit:second|EnumValue|class:DecimalUnit SymbolicUnit|enum:TimeUnit|=|=|s|=
+unit:secondOfArc|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|~|"|=
+unit:sievert|EnumValue|class:DecimalUnit SymbolicUnit|enum:IonizingRadiationDoseUnit|=|=|Sv|=
+unit:slug|EnumValue|class:SymbolicUnit|enum:MassUnit|=|=|slug|=
+unit:squareCentimetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|cm²|=
+unit:squareFoot|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|ft²|=
+unit:squareInch|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|in²|=
+unit:squareKilometre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|km²|=
+unit:squareMetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|m²|=
+unit:squareMetrePerSecond|EnumValue|class:RatioUnit SymbolicUnit|enum:KinematicViscosityUnit|=|~|m²/s|=
+unit:squareMillimetre|EnumValue|class:SymbolicUnit|enum:AreaUnit|=|~|mm²|=
+unit:stokes|EnumValue|class:DecimalUnit SymbolicUnit|enum:KinematicViscosityUnit|=|=|St|=
+unit:tebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Tibit|=
+unit:tebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Tibps|=
+unit:tebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|TiB|=
+unit:tebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|TiBps|=
+unit:terawattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|terawatt-hour|TWh|=
+unit:tesla|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticInductionUnit|=|=|T|=
+unit:ton|EnumValue|class:SymbolicUnit|enum:ForceUnit|=|=|T|=
+unit:tonOfRefrigeration|EnumValue|class:SymbolicUnit|enum:PowerUnit|=|~|TR|=
+unit:tonne|EnumValue|class:SymbolicUnit|enum:MassUnit|=|=|t|=
+unit:turn|EnumValue|class:SymbolicUnit|enum:AngleUnit|=|=|turn|=
+unit:unity|EnumValue|class:SymbolicUnit|enum:Unitless|=|||=
+unit:volt|EnumValue|class:DecimalUnit SymbolicUnit|enum:VoltageUnit|=|=|V|=
+unit:voltAmpere|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentPowerUnit|=|volt-ampere|VA|=
+unit:voltAmpereHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ApparentEnergyUnit|=|volt-ampere-hour|VAh|=
+unit:voltAmpereReactive|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactivePowerUnit|=|volt-ampere reactive|var|=
+unit:voltAmpereReactiveHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:ReactiveEnergyUnit|=|volt-ampere-reactive-hour|varh|=
+unit:watt|EnumValue|class:DecimalUnit SymbolicUnit|enum:PowerUnit|=|=|W|=
+unit:wattHour|EnumValue|class:DecimalUnit SymbolicUnit|enum:EnergyUnit|=|watt-hour|Wh|=
+unit:wattPerSquareMetre|EnumValue|class:DecimalUnit RatioUnit SymbolicUnit|enum:IrradianceUnit|=|~|W/m²|=
+unit:weber|EnumValue|class:DecimalUnit SymbolicUnit|enum:MagneticFluxUnit|=|=|Wb|=
+unit:year|EnumValue|class:SymbolicUnit|enum:TimeUnit|=|=|yr|=
+unit:yobibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Yibit|=
+unit:yobibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Yibps|=
+unit:yobibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|YiB|=
+unit:yobibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|YiBps|=
+unit:zebibit|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|Zibit|=
+unit:zebibitPerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|Zibps|=
+unit:zebibyte|EnumValue|class:BinaryUnit SymbolicUnit|enum:DataSizeUnit|=|=|ZiB|=
+unit:zebibytePerSecond|EnumValue|class:BinaryUnit RatioUnit SymbolicUnit|enum:DataRateUnit|=|~|ZiBps|=
+unitprefix:atto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||a|=
+unitprefix:centi|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||c|=
+unitprefix:deca|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||da|=
+unitprefix:deci|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||d|=
+unitprefix:exa|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||E|=
+unitprefix:exbi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ei|=
+unitprefix:femto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||f|=
+unitprefix:gibi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Gi|=
+unitprefix:giga|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||G|=
+unitprefix:hecto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||h|=
+unitprefix:kibi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ki|=
+unitprefix:kilo|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||k|=
+unitprefix:mebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Mi|=
+unitprefix:mega|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||M|=
+unitprefix:micro|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||µ|=
+unitprefix:milli|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||m|=
+unitprefix:nano|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||n|=
+unitprefix:pebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Pi|=
+unitprefix:peta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||P|=
+unitprefix:pico|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||p|=
+unitprefix:tebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Ti|=
+unitprefix:tera|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||T|=
+unitprefix:yobi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Yi|=
+unitprefix:yocto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||y|=
+unitprefix:yotta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||Y|=
+unitprefix:zebi|EnumValue|class:UnitPrefix|enum:BinaryPrefix|=||Zi|=
+unitprefix:zepto|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||z|=
+unitprefix:zetta|EnumValue|class:UnitPrefix|enum:DecimalPrefix|=||Z|=`
+
+const text35 = `CommandType:asynchronous|CommandType||||=
+CommandType:synchronous|CommandType||||=
+Schema:boolean|Boolean||||=
+Schema:date|Date||||=
+Schema:dateTime|DateTime||||=
+Schema:double|Double||||=
+Schema:duration|Duration||||=
+Schema:float|Float||||=
+Schema:integer|Integer||||=
+Schema:long|Long||||=
+Schema:string|String||||=
+Schema:time|Time||||=`
+
+const text36 = `CommandType:asynchronous|CommandType||||=
+CommandType:synchronous|CommandType||||=
+Schema:boolean|Boolean|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:boolean;2
+Schema:date|Date|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:date;2
+Schema:dateTime|DateTime|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:dateTime;2
+Schema:double|Double|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:double;2
+Schema:duration|Duration|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:duration;2
+Schema:float|Float|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:float;2
+Schema:integer|Integer|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:integer;2
+Schema:long|Long|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:long;2
+Schema:string|String|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:string;2
+Schema:time|Time|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:time;2`
+
+const text37 = `CommandType:asynchronous|CommandType||||=
+CommandType:synchronous|CommandType||||=
+Schema:boolean|Boolean|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:boolean;3
+Schema:byte|Byte||||=
+Schema:bytes|Bytes||||=
+Schema:date|Date|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:date;3
+Schema:dateTime|DateTime|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:dateTime;3
+Schema:decimal|Decimal||||=
+Schema:double|Double|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:double;3
+Schema:duration|Duration|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:duration;3
+Schema:float|Float|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:float;3
+Schema:integer|Integer|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:integer;3
+Schema:long|Long|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:long;3
+Schema:short|Short||||=
+Schema:string|String|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:string;3
+Schema:time|Time|dtmi:dtdl:class:Alias;%|||=||||dtmi:dtdl:instance:Schema:time;3
+Schema:unsignedByte|UnsignedByte||||=
+Schema:unsignedInteger|UnsignedInteger||||=
+Schema:unsignedLong|UnsignedLong||||=
+Schema:unsignedShort|UnsignedShort||||=
+Schema:uuid|Uuid||||=`
+
+const text38 = `schema:geopoint|Object|||||||||schema:geopoint:lon lat alt
+schema:geopoint:alt|Field||schema:geopoint|=||||dtmi:dtdl:instance:Schema:double;%
+schema:geopoint:lat|Field||schema:geopoint|=||||dtmi:dtdl:instance:Schema:double;%
+schema:geopoint:lon|Field||schema:geopoint|=||||dtmi:dtdl:instance:Schema:double;%
+schema:vector|Object|||||||||schema:vector:x y z
+schema:vector:x|Field||schema:vector|=||||dtmi:dtdl:instance:Schema:double;%
+schema:vector:y|Field||schema:vector|=||||dtmi:dtdl:instance:Schema:double;%
+schema:vector:z|Field||schema:vector|=||||dtmi:dtdl:instance:Schema:double;%`
+
+const text39 = `schema:geospatial:enumValue:lineString|EnumValue||schema:geospatialLineStringType|=|||LineString
+schema:geospatial:enumValue:multiLineString|EnumValue||schema:geospatialMultiLineStringType|=|||MultiLineString
+schema:geospatial:enumValue:multiPoint|EnumValue||schema:geospatialMultiPointType|=|||MultiPoint
+schema:geospatial:enumValue:multiPolygon|EnumValue||schema:geospatialMultiPolygonType|=|||MultiPolygon
+schema:geospatial:enumValue:point|EnumValue||schema:geospatialPointType|=|||Point
+schema:geospatial:enumValue:polygon|EnumValue||schema:geospatialPolygonType|=|||Polygon
+schema:geospatial:lineString|Object|||||||||schema:geospatial:lineString:type coordinates
+schema:geospatial:lineString:coordinates|Field||schema:geospatial:lineString|=||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:lineString:type|Field||schema:geospatial:lineString|=||||schema:geospatialLineStringType
+schema:geospatial:lineStringCoordinateArray|Array|||||||schema:geospatial:position
+schema:geospatial:lineStringCoordinateArrayArray|Array||schema:geospatial:multiLineString:coordinates|||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:linearRingCoordinateArray|Array||schema:geospatial:polygonCoordinateArray|||||schema:geospatial:position
+schema:geospatial:multiLineString|Object|||||||||schema:geospatial:multiLineString:type coordinates
+schema:geospatial:multiLineString:coordinates|Field||schema:geospatial:multiLineString|=||||schema:geospatial:lineStringCoordinateArrayArray
+schema:geospatial:multiLineString:type|Field||schema:geospatial:multiLineString|=||||schema:geospatialMultiLineStringType
+schema:geospatial:multiPoint|Object|||||||||schema:geospatial:multiPoint:type coordinates
+schema:geospatial:multiPoint:coordinates|Field||schema:geospatial:multiPoint|=||||schema:geospatial:positionArray
+schema:geospatial:multiPoint:type|Field||schema:geospatial:multiPoint|=||||schema:geospatialMultiPointType
+schema:geospatial:multiPolygon|Object|||||||||schema:geospatial:multiPolygon:type coordinates
+schema:geospatial:multiPolygon:coordinates|Field||schema:geospatial:multiPolygon|=||||schema:geospatial:polygonCoordinateArrayArray
+schema:geospatial:multiPolygon:type|Field||schema:geospatial:multiPolygon|=||||schema:geospatialMultiPolygonType
+schema:geospatial:point|Object|||||||||schema:geospatial:point:type coordinates
+schema:geospatial:point:coordinates|Field||schema:geospatial:point|=||||schema:geospatial:position
+schema:geospatial:point:type|Field||schema:geospatial:point|=||||schema:geospatialPointType
+schema:geospatial:polygon|Object|||||||||schema:geospatial:polygon:type coordinates
+schema:geospatial:polygon:coordinates|Field||schema:geospatial:polygon|=||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:polygon:type|Field||schema:geospatial:polygon|=||||schema:geospatialPolygonType
+schema:geospatial:polygonCoordinateArray|Array|||||||schema:geospatial:linearRingCoordinateArray
+schema:geospatial:polygonCoordinateArrayArray|Array||schema:geospatial:multiPolygon:coordinates|||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:position|Array|||||||dtmi:dtdl:instance:Schema:double;%
+schema:geospatial:positionArray|Array||schema:geospatial:multiPoint:coordinates|||||schema:geospatial:position
+schema:geospatialLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:lineString
+schema:geospatialMultiLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:multiLineString
+schema:geospatialMultiPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:multiPoint
+schema:geospatialMultiPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:multiPolygon
+schema:geospatialPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:point
+schema:geospatialPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;%||schema:geospatial:enumValue:polygon
+unit:acre|Unit|class:AreaUnit|||=|ac
+unit:ampere|Unit|class:CurrentUnit DecimalUnit|||=|A
+unit:astronomicalUnit|Unit|class:LengthUnit|||~|AU
+unit:bar|Unit|class:DecimalUnit PressureUnit|||=|bar
+unit:bel|Unit|class:DecimalUnit SoundPressureUnit|||=|B
+unit:bit|Unit|class:BinaryUnit DataSizeUnit|||=|bit
+unit:bitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|bps
+unit:byte|Unit|class:BinaryUnit DataSizeUnit|||=|B
+unit:bytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Bps
+unit:candela|Unit|class:DecimalUnit LuminousIntensityUnit|||=|cd
+unit:candelaPerSquareMetre|Unit|class:DecimalUnit LuminanceUnit RatioUnit|||~|cd/m²
+unit:centimetre|Unit|class:DecimalUnit LengthUnit|||=|cm
+unit:centimetrePerSecond|Unit|class:DecimalUnit RatioUnit VelocityUnit|||~|cm/s
+unit:centimetrePerSecondSquared|Unit|class:AccelerationUnit DecimalUnit RatioUnit|||~|cm/s²
+unit:coulomb|Unit|class:ChargeUnit DecimalUnit|||=|C
+unit:cubicCentimetre|Unit|class:VolumeUnit|||~|cm³
+unit:cubicFoot|Unit|class:VolumeUnit|||~|ft³
+unit:cubicInch|Unit|class:VolumeUnit|||~|in³
+unit:cubicMetre|Unit|class:VolumeUnit|||~|m³
+unit:day|Unit|class:TimeUnit|||=|d
+unit:decibel|Unit|class:DecimalUnit SoundPressureUnit|||=|dB
+unit:degreeCelsius|Unit|class:TemperatureUnit|||~|°C
+unit:degreeFahrenheit|Unit|class:TemperatureUnit|||~|°F
+unit:degreeOfArc|Unit|class:AngleUnit|||~|°
+unit:degreePerSecond|Unit|class:AngularVelocityUnit RatioUnit|||~|°/s
+unit:electronvolt|Unit|class:DecimalUnit EnergyUnit|||=|eV
+unit:exbibit|Unit|class:BinaryUnit DataSizeUnit|||=|Eibit
+unit:exbibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Eibps
+unit:exbibyte|Unit|class:BinaryUnit DataSizeUnit|||=|EiB
+unit:exbibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|EiBps
+unit:farad|Unit|class:CapacitanceUnit DecimalUnit|||=|F
+unit:fluidOunce|Unit|class:VolumeUnit|||~|fl oz
+unit:foot|Unit|class:LengthUnit|||=|ft
+unit:footcandle|Unit|class:IlluminanceUnit|||=|fc
+unit:gForce|Unit|class:AccelerationUnit|||g-force|g
+unit:gallon|Unit|class:VolumeUnit|||=|gal
+unit:gibibit|Unit|class:BinaryUnit DataSizeUnit|||=|Gibit
+unit:gibibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Gibps
+unit:gibibyte|Unit|class:BinaryUnit DataSizeUnit|||=|GiB
+unit:gibibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|GiBps
+unit:gigahertz|Unit|class:DecimalUnit FrequencyUnit|||=|GHz
+unit:gigajoule|Unit|class:DecimalUnit EnergyUnit|||=|GJ
+unit:gigawatt|Unit|class:DecimalUnit PowerUnit|||=|GW
+unit:gram|Unit|class:DecimalUnit MassUnit|||=|g
+unit:gramPerCubicMetre|Unit|class:DecimalUnit DensityUnit RatioUnit|||~|g/m³
+unit:gramPerHour|Unit|class:DecimalUnit MassFlowRateUnit RatioUnit|||~|g/h
+unit:gramPerSecond|Unit|class:DecimalUnit MassFlowRateUnit RatioUnit|||~|g/s
+unit:hectare|Unit|class:AreaUnit|||=|ha
+unit:henry|Unit|class:DecimalUnit InductanceUnit|||=|H
+unit:hertz|Unit|class:DecimalUnit FrequencyUnit|||=|Hz
+unit:horsepower|Unit|class:PowerUnit|||=|hp
+unit:hour|Unit|class:TimeUnit|||=|h
+unit:inch|Unit|class:LengthUnit|||=|in
+unit:inchesOfMercury|Unit|class:PressureUnit|||~|inHg
+unit:inchesOfWater|Unit|class:PressureUnit|||~|inH2O
+unit:joule|Unit|class:DecimalUnit EnergyUnit|||=|J
+unit:kelvin|Unit|class:TemperatureUnit|||=|K
+unit:kibibit|Unit|class:BinaryUnit DataSizeUnit|||=|Kibit
+unit:kibibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Kibps
+unit:kibibyte|Unit|class:BinaryUnit DataSizeUnit|||=|KiB
+unit:kibibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|KiBps
+unit:kilogram|Unit|class:DecimalUnit MassUnit|||=|kg
+unit:kilogramPerCubicMetre|Unit|class:DecimalUnit DensityUnit RatioUnit|||~|kg/m³
+unit:kilogramPerHour|Unit|class:DecimalUnit MassFlowRateUnit RatioUnit|||~|kg/h
+unit:kilogramPerSecond|Unit|class:DecimalUnit MassFlowRateUnit RatioUnit|||~|kg/s
+unit:kilohertz|Unit|class:DecimalUnit FrequencyUnit|||=|kHz
+unit:kilojoule|Unit|class:DecimalUnit EnergyUnit|||=|kJ
+unit:kilometre|Unit|class:DecimalUnit LengthUnit|||=|km
+unit:kilometrePerHour|Unit|class:DecimalUnit RatioUnit VelocityUnit|||~|km/h
+unit:kilometrePerSecond|Unit|class:DecimalUnit RatioUnit VelocityUnit|||~|km/s
+unit:kiloohm|Unit|class:DecimalUnit ResistanceUnit|||=|kΩ
+unit:kilopascal|Unit|class:DecimalUnit PressureUnit|||=|kPa
+unit:kilovolt|Unit|class:DecimalUnit VoltageUnit|||=|kV
+unit:kilowatt|Unit|class:DecimalUnit PowerUnit|||=|kW
+unit:kilowattHour|Unit|class:EnergyUnit|||kilowat-hour|kWh
+unit:kilowattHourPerYear|Unit|class:PowerUnit RatioUnit|||kilowatt-hour per year|kWh/yr
+unit:knot|Unit|class:VelocityUnit|||=|kn
+unit:litre|Unit|class:DecimalUnit VolumeUnit|||=|l
+unit:litrePerHour|Unit|class:DecimalUnit RatioUnit VolumeFlowRateUnit|||~|l/h
+unit:litrePerSecond|Unit|class:DecimalUnit RatioUnit VolumeFlowRateUnit|||~|l/s
+unit:lumen|Unit|class:DecimalUnit LuminousFluxUnit|||=|lm
+unit:lux|Unit|class:DecimalUnit IlluminanceUnit|||=|lx
+unit:maxwell|Unit|class:MagneticFluxUnit|||=|Mx
+unit:mebibit|Unit|class:BinaryUnit DataSizeUnit|||=|Mibit
+unit:mebibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Mibps
+unit:mebibyte|Unit|class:BinaryUnit DataSizeUnit|||=|MiB
+unit:mebibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|MiBps
+unit:megaelectronvolt|Unit|class:DecimalUnit EnergyUnit|||=|MeV
+unit:megahertz|Unit|class:DecimalUnit FrequencyUnit|||=|MHz
+unit:megajoule|Unit|class:DecimalUnit EnergyUnit|||=|MJ
+unit:megaohm|Unit|class:DecimalUnit ResistanceUnit|||=|MΩ
+unit:megavolt|Unit|class:DecimalUnit VoltageUnit|||=|MV
+unit:megawatt|Unit|class:DecimalUnit PowerUnit|||=|MW
+unit:metre|Unit|class:DecimalUnit LengthUnit|||=|m
+unit:metrePerHour|Unit|class:DecimalUnit RatioUnit VelocityUnit|||~|m/h
+unit:metrePerSecond|Unit|class:DecimalUnit RatioUnit VelocityUnit|||~|m/s
+unit:metrePerSecondSquared|Unit|class:AccelerationUnit DecimalUnit RatioUnit|||~|m/s²
+unit:microampere|Unit|class:CurrentUnit DecimalUnit|||=|µA
+unit:microfarad|Unit|class:CapacitanceUnit DecimalUnit|||=|µF
+unit:microgram|Unit|class:DecimalUnit MassUnit|||=|µg
+unit:microhenry|Unit|class:DecimalUnit InductanceUnit|||=|µH
+unit:micrometre|Unit|class:DecimalUnit LengthUnit|||=|µm
+unit:microsecond|Unit|class:DecimalUnit TimeUnit|||=|µs
+unit:microvolt|Unit|class:DecimalUnit VoltageUnit|||=|µV
+unit:microwatt|Unit|class:DecimalUnit PowerUnit|||=|µW
+unit:mile|Unit|class:LengthUnit|||=|mi
+unit:milePerHour|Unit|class:RatioUnit VelocityUnit|||~|mph
+unit:milePerSecond|Unit|class:RatioUnit VelocityUnit|||~|mi/s
+unit:milliampere|Unit|class:CurrentUnit DecimalUnit|||=|mA
+unit:millibar|Unit|class:DecimalUnit PressureUnit|||=|mbar
+unit:millifarad|Unit|class:CapacitanceUnit DecimalUnit|||=|mF
+unit:milligram|Unit|class:DecimalUnit MassUnit|||=|mg
+unit:millihenry|Unit|class:DecimalUnit InductanceUnit|||=|mH
+unit:millilitre|Unit|class:DecimalUnit VolumeUnit|||=|ml
+unit:millilitrePerHour|Unit|class:DecimalUnit RatioUnit VolumeFlowRateUnit|||~|ml/h
+unit:millilitrePerSecond|Unit|class:DecimalUnit RatioUnit VolumeFlowRateUnit|||~|ml/s
+unit:millimetre|Unit|class:DecimalUnit LengthUnit|||=|mm
+unit:millimetresOfMercury|Unit|class:PressureUnit|||~|mmHg
+unit:milliohm|Unit|class:DecimalUnit ResistanceUnit|||=|mΩ
+unit:millisecond|Unit|class:DecimalUnit TimeUnit|||=|ms
+unit:millivolt|Unit|class:DecimalUnit VoltageUnit|||=|mV
+unit:milliwatt|Unit|class:DecimalUnit PowerUnit|||=|mW
+unit:minute|Unit|class:TimeUnit|||=|m
+unit:minuteOfArc|Unit|class:AngleUnit|||~|'
+unit:nanofarad|Unit|class:CapacitanceUnit DecimalUnit|||=|nF
+unit:nanometre|Unit|class:DecimalUnit LengthUnit|||=|nm
+unit:nanosecond|Unit|class:DecimalUnit TimeUnit|||=|ns
+unit:nauticalMile|Unit|class:LengthUnit|||~|M
+unit:newton|Unit|class:DecimalUnit ForceUnit|||=|N
+unit:newtonMetre|Unit|class:DecimalUnit TorqueUnit|||newton-metre|N m
+unit:ohm|Unit|class:DecimalUnit ResistanceUnit|||=|Ω
+unit:ounce|Unit|class:ForceUnit|||=|oz
+unit:pascal|Unit|class:DecimalUnit PressureUnit|||=|Pa
+unit:percent|Unit|class:Unitless|||=|%
+unit:picofarad|Unit|class:CapacitanceUnit DecimalUnit|||=|pF
+unit:pound|Unit|class:ForceUnit|||=|lb
+unit:poundPerSquareInch|Unit|class:PressureUnit RatioUnit|||~|psi
+unit:radian|Unit|class:AngleUnit|||=|rad
+unit:radianPerSecond|Unit|class:AngularVelocityUnit RatioUnit|||~|rad/s
+unit:radianPerSecondSquared|Unit|class:AngularAccelerationUnit RatioUnit|||~|rad/s²
+unit:revolutionPerMinute|Unit|class:AngularVelocityUnit RatioUnit|||~|rpm
+unit:revolutionPerSecond|Unit|class:AngularVelocityUnit RatioUnit|||~|rps
+unit:second|Unit|class:DecimalUnit TimeUnit|||=|s
+unit:secondOfArc|Unit|class:AngleUnit|||~|"
+unit:slug|Unit|class:MassUnit|||=|slug
+unit:squareCentimetre|Unit|class:AreaUnit|||~|cm²
+unit:squareFoot|Unit|class:AreaUnit|||~|ft²
+unit:squareInch|Unit|class:AreaUnit|||~|in²
+unit:squareKilometre|Unit|class:AreaUnit|||~|km²
+unit:squareMetre|Unit|class:AreaUnit|||~|m²
+unit:squareMillimetre|Unit|class:AreaUnit|||~|mm²
+unit:tebibit|Unit|class:BinaryUnit DataSizeUnit|||=|Tibit
+unit:tebibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Tibps
+unit:tebibyte|Unit|class:BinaryUnit DataSizeUnit|||=|TiB
+unit:tebibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|TiBps
+unit:tesla|Unit|class:DecimalUnit MagneticInductionUnit|||=|T
+unit:ton|Unit|class:ForceUnit|||=|T
+unit:tonne|Unit|class:MassUnit|||=|t
+unit:turn|Unit|class:AngleUnit|||=|turn
+unit:unity|Unit|class:Unitless
+unit:volt|Unit|class:DecimalUnit VoltageUnit|||=|V
+unit:watt|Unit|class:DecimalUnit PowerUnit|||=|W
+unit:weber|Unit|class:DecimalUnit MagneticFluxUnit|||=|Wb
+unit:year|Unit|class:TimeUnit|||=|yr
+unit:yobibit|Unit|class:BinaryUnit DataSizeUnit|||=|Yibit
+unit:yobibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Yibps
+unit:yobibyte|Unit|class:BinaryUnit DataSizeUnit|||=|YiB
+unit:yobibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|YiBps
+unit:zebibit|Unit|class:BinaryUnit DataSizeUnit|||=|Zibit
+unit:zebibitPerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|Zibps
+unit:zebibyte|Unit|class:BinaryUnit DataSizeUnit|||=|ZiB
+unit:zebibytePerSecond|Unit|class:BinaryUnit DataRateUnit RatioUnit|||~|ZiBps
+unitprefix:atto|UnitAttribute|class:DecimalPrefix||=||a
+unitprefix:centi|UnitAttribute|class:DecimalPrefix||=||c
+unitprefix:deci|UnitAttribute|class:DecimalPrefix||=||d
+unitprefix:deka|UnitAttribute|class:DecimalPrefix||=||da
+unitprefix:exa|UnitAttribute|class:DecimalPrefix||=||E
+unitprefix:exbi|UnitAttribute|class:BinaryPrefix||=||Ei
+unitprefix:femto|UnitAttribute|class:DecimalPrefix||=||f
+unitprefix:gibi|UnitAttribute|class:BinaryPrefix||=||Gi
+unitprefix:giga|UnitAttribute|class:DecimalPrefix||=||G
+unitprefix:hecto|UnitAttribute|class:DecimalPrefix||=||h
+unitprefix:kibi|UnitAttribute|class:BinaryPrefix||=||Ki
+unitprefix:kilo|UnitAttribute|class:DecimalPrefix||=||k
+unitprefix:mebi|UnitAttribute|class:BinaryPrefix||=||Mi
+unitprefix:mega|UnitAttribute|class:DecimalPrefix||=||M
+unitprefix:micro|UnitAttribute|class:DecimalPrefix||=||µ
+unitprefix:milli|UnitAttribute|class:DecimalPrefix||=||m
+unitprefix:nano|UnitAttribute|class:DecimalPrefix||=||n
+unitprefix:pebi|UnitAttribute|class:BinaryPrefix||=||Pi
+unitprefix:peta|UnitAttribute|class:DecimalPrefix||=||P
+unitprefix:pico|UnitAttribute|class:DecimalPrefix||=||p
+unitprefix:tebi|UnitAttribute|class:BinaryPrefix||=||Ti
+unitprefix:tera|UnitAttribute|class:DecimalPrefix||=||T
+unitprefix:yobi|UnitAttribute|class:BinaryPrefix||=||Yi
+unitprefix:yocto|UnitAttribute|class:DecimalPrefix||=||y
+unitprefix:yotta|UnitAttribute|class:DecimalPrefix||=||Y
+unitprefix:zebi|UnitAttribute|class:BinaryPrefix||=||Zi
+unitprefix:zepto|UnitAttribute|class:DecimalPrefix||=||z
+unitprefix:zetta|UnitAttribute|class:DecimalPrefix||=||Z`
+
+const text40 = `schema:geospatial:enumValue:lineString|EnumValue||schema:geospatialLineStringType|=|||LineString
+schema:geospatial:enumValue:multiLineString|EnumValue||schema:geospatialMultiLineStringType|=|||MultiLineString
+schema:geospatial:enumValue:multiPoint|EnumValue||schema:geospatialMultiPointType|=|||MultiPoint
+schema:geospatial:enumValue:multiPolygon|EnumValue||schema:geospatialMultiPolygonType|=|||MultiPolygon
+schema:geospatial:enumValue:point|EnumValue||schema:geospatialPointType|=|||Point
+schema:geospatial:enumValue:polygon|EnumValue||schema:geospatialPolygonType|=|||Polygon
+schema:geospatial:lineString|Object|||||||||schema:geospatial:lineString:type coordinates
+schema:geospatial:lineString:coordinates|Field||schema:geospatial:lineString|=||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:lineString:type|Field||schema:geospatial:lineString|=||||schema:geospatialLineStringType
+schema:geospatial:lineStringCoordinateArray|Array|||||||schema:geospatial:position
+schema:geospatial:lineStringCoordinateArrayArray|Array||schema:geospatial:multiLineString:coordinates|||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:linearRingCoordinateArray|Array||schema:geospatial:polygonCoordinateArray|||||schema:geospatial:position
+schema:geospatial:multiLineString|Object|||||||||schema:geospatial:multiLineString:type coordinates
+schema:geospatial:multiLineString:coordinates|Field||schema:geospatial:multiLineString|=||||schema:geospatial:lineStringCoordinateArrayArray
+schema:geospatial:multiLineString:type|Field||schema:geospatial:multiLineString|=||||schema:geospatialMultiLineStringType
+schema:geospatial:multiPoint|Object|||||||||schema:geospatial:multiPoint:type coordinates
+schema:geospatial:multiPoint:coordinates|Field||schema:geospatial:multiPoint|=||||schema:geospatial:positionArray
+schema:geospatial:multiPoint:type|Field||schema:geospatial:multiPoint|=||||schema:geospatialMultiPointType
+schema:geospatial:multiPolygon|Object|||||||||schema:geospatial:multiPolygon:type coordinates
+schema:geospatial:multiPolygon:coordinates|Field||schema:geospatial:multiPolygon|=||||schema:geospatial:polygonCoordinateArrayArray
+schema:geospatial:multiPolygon:type|Field||schema:geospatial:multiPolygon|=||||schema:geospatialMultiPolygonType
+schema:geospatial:point|Object|||||||||schema:geospatial:point:type coordinates
+schema:geospatial:point:coordinates|Field||schema:geospatial:point|=||||schema:geospatial:position
+schema:geospatial:point:type|Field||schema:geospatial:point|=||||schema:geospatialPointType
+schema:geospatial:polygon|Object|||||||||schema:geospatial:polygon:type coordinates
+schema:geospatial:polygon:coordinates|Field||schema:geospatial:polygon|=||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:polygon:type|Field||schema:geospatial:polygon|=||||schema:geospatialPolygonType
+schema:geospatial:polygonCoordinateArray|Array|||||||schema:geospatial:linearRingCoordinateArray
+schema:geospatial:polygonCoordinateArrayArray|Array||schema:geospatial:multiPolygon:coordinates|||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:position|Array|||||||dtmi:dtdl:instance:Schema:double;2
+schema:geospatial:positionArray|Array||schema:geospatial:multiPoint:coordinates|||||schema:geospatial:position
+schema:geospatialLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:lineString
+schema:geospatialMultiLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiLineString
+schema:geospatialMultiPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiPoint
+schema:geospatialMultiPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiPolygon
+schema:geospatialPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:point
+schema:geospatialPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:polygon`
+
+const text41 = `schema:geospatial:enumValue:lineString|EnumValue||schema:geospatialLineStringType|=|||LineString
+schema:geospatial:enumValue:multiLineString|EnumValue||schema:geospatialMultiLineStringType|=|||MultiLineString
+schema:geospatial:enumValue:multiPoint|EnumValue||schema:geospatialMultiPointType|=|||MultiPoint
+schema:geospatial:enumValue:multiPolygon|EnumValue||schema:geospatialMultiPolygonType|=|||MultiPolygon
+schema:geospatial:enumValue:point|EnumValue||schema:geospatialPointType|=|||Point
+schema:geospatial:enumValue:polygon|EnumValue||schema:geospatialPolygonType|=|||Polygon
+schema:geospatial:lineString|Object|||||||||schema:geospatial:lineString:type coordinates
+schema:geospatial:lineString:coordinates|Field||schema:geospatial:lineString|=||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:lineString:type|Field||schema:geospatial:lineString|=||||schema:geospatialLineStringType
+schema:geospatial:lineStringCoordinateArray|Array|||||||schema:geospatial:position
+schema:geospatial:lineStringCoordinateArrayArray|Array||schema:geospatial:multiLineString:coordinates|||||schema:geospatial:lineStringCoordinateArray
+schema:geospatial:linearRingCoordinateArray|Array||schema:geospatial:polygonCoordinateArray|||||schema:geospatial:position
+schema:geospatial:multiLineString|Object|||||||||schema:geospatial:multiLineString:type coordinates
+schema:geospatial:multiLineString:coordinates|Field||schema:geospatial:multiLineString|=||||schema:geospatial:lineStringCoordinateArrayArray
+schema:geospatial:multiLineString:type|Field||schema:geospatial:multiLineString|=||||schema:geospatialMultiLineStringType
+schema:geospatial:multiPoint|Object|||||||||schema:geospatial:multiPoint:type coordinates
+schema:geospatial:multiPoint:coordinates|Field||schema:geospatial:multiPoint|=||||schema:geospatial:positionArray
+schema:geospatial:multiPoint:type|Field||schema:geospatial:multiPoint|=||||schema:geospatialMultiPointType
+schema:geospatial:multiPolygon|Object|||||||||schema:geospatial:multiPolygon:type coordinates
+schema:geospatial:multiPolygon:coordinates|Field||schema:geospatial:multiPolygon|=||||schema:geospatial:polygonCoordinateArrayArray
+schema:geospatial:multiPolygon:type|Field||schema:geospatial:multiPolygon|=||||schema:geospatialMultiPolygonType
+schema:geospatial:point|Object|||||||||schema:geospatial:point:type coordinates
+schema:geospatial:point:coordinates|Field||schema:geospatial:point|=||||schema:geospatial:position
+schema:geospatial:point:type|Field||schema:geospatial:point|=||||schema:geospatialPointType
+schema:geospatial:polygon|Object|||||||||schema:geospatial:polygon:type coordinates
+schema:geospatial:polygon:coordinates|Field||schema:geospatial:polygon|=||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:polygon:type|Field||schema:geospatial:polygon|=||||schema:geospatialPolygonType
+schema:geospatial:polygonCoordinateArray|Array|||||||schema:geospatial:linearRingCoordinateArray
+schema:geospatial:polygonCoordinateArrayArray|Array||schema:geospatial:multiPolygon:coordinates|||||schema:geospatial:polygonCoordinateArray
+schema:geospatial:position|Array|||||||dtmi:dtdl:instance:Schema:double;2
+schema:geospatial:positionArray|Array||schema:geospatial:multiPoint:coordinates|||||schema:geospatial:position
+schema:geospatialLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:lineString
+schema:geospatialMultiLineStringType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiLineString
+schema:geospatialMultiPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiPoint
+schema:geospatialMultiPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:multiPolygon
+schema:geospatialPointType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:point
+schema:geospatialPolygonType|Enum|||||||dtmi:dtdl:instance:Schema:string;2||schema:geospatial:enumValue:polygon
+schema:scaledDecimal|Object|||||||||schema:scaledDecimal:_fields:__value __scale
+schema:scaledDecimal:_fields:__scale|Field||schema:scaledDecimal|scale||||dtmi:dtdl:instance:Schema:short;%
+schema:scaledDecimal:_fields:__value|Field||schema:scaledDecimal|value||||dtmi:dtdl:instance:Schema:decimal;%`

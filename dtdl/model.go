@@ -1,16 +1,32 @@
 package dtdl
 
 import (
+	"cmp"
 	"encoding/json"
+	"hash/maphash"
 	"slices"
+	"sync"
 )
 
 // Set is a parsed, linked and checked set of interfaces. It never changes and is safe for concurrent use.
 type Set struct {
 	interfaces map[string]*Interface
 	order      []*Interface // by identifier
-	entities   map[string]Entity
 	unresolved []string
+	all        []Entity
+	indexed    sync.Once
+	byID       map[string]Entity // of all, made by the first lookup
+}
+
+// entities returns all elements by identifier.
+func (s *Set) entities() map[string]Entity {
+	s.indexed.Do(func() {
+		s.byID = make(map[string]Entity, len(s.all))
+		for _, e := range s.all {
+			s.byID[e.ID()] = e
+		}
+	})
+	return s.byID
 }
 
 // Interface returns the interface with the identifier; it does not allocate.
@@ -27,17 +43,18 @@ func (s *Set) Len() int { return len(s.order) }
 
 // Lookup returns the element of the set with the identifier, written or assigned: an [*Interface], a
 // [Content], a [*Schema], a [*Field], an [*EnumValue], a [*Payload] or a [*MapEntry]. The schemas and units
-// that every set has are found too where the set uses them. It does not allocate.
+// that every set has are found too where the set uses them. It does not allocate; the first call makes an index.
 func (s *Set) Lookup(id string) (Entity, bool) {
-	e, ok := s.entities[id]
+	e, ok := s.entities()[id]
 	return e, ok
 }
 
 // Entities returns all elements that Lookup finds, in the order of their identifiers. The slice is the caller's.
 func (s *Set) Entities() []Entity {
-	out := make([]Entity, 0, len(s.entities))
-	for _, id := range sortedNames(s.entities) {
-		out = append(out, s.entities[id])
+	byID := s.entities()
+	out := make([]Entity, 0, len(byID))
+	for _, id := range sortedNames(byID) {
+		out = append(out, byID[id])
 	}
 	return out
 }
@@ -52,24 +69,34 @@ func (s *Set) IsA(model, base string) bool {
 	if !ok {
 		return false
 	}
-	if model == base {
-		return true
+	b, ok := s.interfaces[base]
+	return ok && (i == b || i.isA(b))
+}
+
+// isA reports whether i extends base. The limits of the language bound the number of ways up: chains of at most 10 or
+// 12, and 1024 ways in all, or in v2 two from each interface.
+func (i *Interface) isA(base *Interface) bool {
+	for _, x := range i.extends {
+		if x == base || x.isA(base) {
+			return true
+		}
 	}
-	_, ok = i.ancestors[base]
-	return ok
+	return false
 }
 
 // Text is a localized text, by language tag.
 type Text struct {
-	langs []string // sorted
-	texts []string
+	phrases []phrase // sorted by language
 }
+
+// phrase is a text in one language.
+type phrase struct{ lang, text string }
 
 // In returns the text in the language, and if there is none the English one.
 func (t Text) In(lang string) string {
 	for _, tag := range [2]string{lang, defaultLanguage} {
-		if i, ok := slices.BinarySearch(t.langs, tag); ok {
-			return t.texts[i]
+		if i, ok := slices.BinarySearchFunc(t.phrases, tag, func(p phrase, tag string) int { return cmp.Compare(p.lang, tag) }); ok {
+			return t.phrases[i].text
 		}
 	}
 	return ""
@@ -79,7 +106,13 @@ func (t Text) In(lang string) string {
 func (t Text) String() string { return t.In(defaultLanguage) }
 
 // Languages returns the language tags, sorted. The slice is the caller's.
-func (t Text) Languages() []string { return slices.Clone(t.langs) }
+func (t Text) Languages() []string {
+	var out []string
+	for _, p := range t.phrases {
+		out = append(out, p.lang)
+	}
+	return out
+}
 
 // Entity is any element of a set. Only types of this package implement it.
 type Entity interface {
@@ -202,12 +235,68 @@ func (u *Unit) Kind() string { return u.kind }
 // Interface describes the contents of a kind of twin.
 type Interface struct {
 	Element
-	extends   []*Interface
-	ancestors map[string]struct{}
-	contents  map[string]Content // own and inherited, by name
-	order     []Content          // own in document order, then inherited in order of extends
-	schemas   []*Schema
-	require   []string // properties that an instance must have
+	extends []*Interface
+	order   []Content    // own in document order, then inherited in order of extends
+	index   contentIndex // of order
+	schemas []*Schema
+	require []string // properties that an instance must have
+}
+
+// contentIndex finds contents by the hash of their name: at that place, or behind it where that is taken, it has
+// the place in the list of contents, counted from 1. Its length is a power of two, and much of it is 0.
+type contentIndex []int32
+
+// shortList is the length of lists that are searched without an index.
+const shortList = 8
+
+// nameSeed makes names that collide in an index hard to find.
+var nameSeed = maphash.MakeSeed()
+
+func hashName(name string) uint32 { return uint32(maphash.String(nameSeed, name)) }
+
+// content returns the content with the name, or nil.
+func (i *Interface) content(name string) Content {
+	if i.index == nil {
+		for _, c := range i.order {
+			if c.Name() == name {
+				return c
+			}
+		}
+		return nil
+	}
+	for at := hashName(name); ; at++ {
+		c := i.at(at)
+		if c == nil || c.Name() == name {
+			return c
+		}
+	}
+}
+
+// contentNamed is content for a name that is no string yet; it does not allocate.
+func (i *Interface) contentNamed(name []byte) Content {
+	if i.index == nil {
+		for _, c := range i.order {
+			if c.Name() == string(name) {
+				return c
+			}
+		}
+		return nil
+	}
+	for at := uint32(maphash.Bytes(nameSeed, name)); ; at++ {
+		c := i.at(at)
+		if c == nil || c.Name() == string(name) {
+			return c
+		}
+	}
+}
+
+// at returns the content at a place of the index, nil where that is free.
+func (i *Interface) at(place uint32) Content {
+	n := i.index[place&uint32(len(i.index)-1)]
+	if n == 0 {
+		return nil
+	}
+	return i.order[n-1]
 }
 
 // Extends returns the interfaces that i extends directly. The slice is the caller's.
@@ -221,8 +310,8 @@ func (i *Interface) Schemas() []*Schema { return slices.Clone(i.schemas) }
 
 // Content returns the content with the name, own or inherited. The lookups do not allocate.
 func (i *Interface) Content(name string) (Content, bool) {
-	c, ok := i.contents[name]
-	return c, ok
+	c := i.content(name)
+	return c, c != nil
 }
 
 // Property returns the property with the name, own or inherited.
@@ -243,7 +332,7 @@ func (i *Interface) Relationship(name string) (*Relationship, bool) {
 func (i *Interface) Component(name string) (*Component, bool) { return lookup[*Component](i, name) }
 
 func lookup[C Content](i *Interface, name string) (C, bool) {
-	c, ok := i.contents[name].(C)
+	c, ok := i.content(name).(C)
 	return c, ok
 }
 
@@ -261,6 +350,7 @@ type named struct {
 	Element
 	name  string
 	owner *Interface
+	hash  uint32 // of the name
 }
 
 func (n *named) Name() string { return n.name }

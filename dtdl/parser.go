@@ -10,6 +10,8 @@ import (
 // parser reads the documents of a set into elements, then links and checks them. What is built on a faulty
 // part of the set is left out from stage to stage, so that one fault does not cause a cascade of errors.
 type parser struct {
+	*scratch
+	helpers     []*parser // that read a part of the documents
 	options     Options
 	errs        Errors
 	failed      bool // some error was reported
@@ -17,21 +19,19 @@ type parser struct {
 	docs        int
 	bytes       int
 	unit        *unit // being read
-	units       []*unit
-	stop        bool // what is being read is given up
-	unread      bool // a document is not JSON: what it defines is not known
+	stop        bool  // what is being read is given up
+	unread      bool  // a document is not JSON: what it defines is not known
 	scopes      map[string]*scope
 	dict        map[string]*elem
-	order       []*elem // as they are completed: children before parents
 	standard    map[string]*elem
-	links       []*link
-	checks      []check
 	missing     map[string]*elem    // placeholders of a partial set
 	mentions    map[string]struct{} // identifiers that faulty units write
 	faulty      map[string]struct{} // elements with errors
 	inherited   int                 // contents of all interfaces, inherited ones counted in each heir
+	extended    int                 // steps of the search for what interfaces extend
 	circleSteps int                 // of the search for circles of extends
-	pool        []elem
+	trying      bool                // the first error ends the reading, unsaid
+	texts       slab[phrase]
 	values      map[extensionValue]*elem         // of properties whose values differ among siblings
 	byType      map[parentRef]map[string][]*elem // values of properties by their types
 }
@@ -50,39 +50,61 @@ type unit struct {
 // elem is an element while it is read and checked.
 type elem struct {
 	id        string
-	assigned  bool // the document gives no identifier
-	class     classID
-	version   uint8
-	limits    limits
-	unit      *unit
-	src       *source
+	name      string
 	node      *node
+	src       *source
+	unit      *unit
 	parent    *elem
-	childOf   string // of a standard element
-	partition *elem  // the interface in which it is defined; nil for one at the top
+	partition *elem // the interface in which it is defined; nil for one at the top
 	types     []*supplemental
-	undefined []string // co-types that no table is for
+	*rare
+	pool    *slab[rare]
+	text    [2]Text  // displayName, description
+	ranges  [2]int32 // minMultiplicity, maxMultiplicity; -1 is none
+	objects []object
+	few     [1]object // most elements refer to one other
+	self    [1]*elem  // the element as a list, not to be written behind
+	out     Entity    // what callers see of it, once that is made
 
-	name     string
+	class    classID
+	version  uint8
+	limits   limits
+	assigned bool // the document gives no identifier
 	named    bool
-	comment  string
-	text     [2]Text // displayName, description
 	writable bool
 	nullable bool
-	target   string
-	ranges   [2]int // minMultiplicity, maxMultiplicity; -1 is none
-	value    literal
-	symbol   string
-	objects  []object
-	few      [1]object    // most elements refer to one other
-	self     [1]*elem     // the element as a list, not to be written behind
-	added    []addedValue // of supplemental types
-	extra    []extension  // of unknown types
-	parents  []parentRef
 	bad      bool // it is left out of further checks
 	mistyped bool // its @type is wrong, so that its properties may be those of a type that is not told
+	filled   bool // out has its contents
 
 	walk walkState
+}
+
+// rare is what few elements have.
+type rare struct {
+	childOf   string   // of a standard element
+	undefined []string // co-types that no table is for
+	comment   string
+	target    string
+	value     literal
+	symbol    string
+	added     []addedValue     // of supplemental types
+	extra     []extension      // of unknown types
+	parents   []parentRef      // of an element with supplemental types
+	excluded  [2]*elem         // the first descendant of an excluded class: Array, Component
+	names     map[string]*elem // contents by name, where they are many
+	counted   int              // how many of them names has
+}
+
+// plain is what all other elements have of it. It is never written.
+var plain rare
+
+// more returns what few elements have, to be written.
+func (e *elem) more() *rare {
+	if e.rare == &plain {
+		e.rare = e.pool.one()
+	}
+	return e.rare
 }
 
 // literal is a string or a number.
@@ -142,6 +164,20 @@ func (e *elem) set(prop string, v *elem) {
 	e.objects = append(e.objects, object{prop, v.self[:]})
 }
 
+// put sets all values of a property.
+func (e *elem) put(prop string, list []*elem) {
+	for i := range e.objects {
+		if e.objects[i].prop == prop {
+			e.objects[i].elems = list
+			return
+		}
+	}
+	if e.objects == nil {
+		e.objects = e.few[:0]
+	}
+	e.objects = append(e.objects, object{prop, list})
+}
+
 // member returns the member of the element's text that holds a property, or nil.
 func (e *elem) member(prop string) *member {
 	if e.node == nil {
@@ -158,13 +194,11 @@ func (e *elem) member(prop string) *member {
 
 // newElem returns an empty element.
 func (p *parser) newElem() *elem {
-	if len(p.pool) == 0 {
-		p.pool = make([]elem, min(max(len(p.order)/4, 8), 128))
-	}
-	e := &p.pool[0]
-	p.pool = p.pool[1:]
+	e := p.elems.one()
 	e.self[0] = e
-	e.ranges = [2]int{-1, -1}
+	e.ranges = [2]int32{-1, -1}
+	e.rare = &plain
+	e.pool = &p.rares
 	return e
 }
 
@@ -195,13 +229,13 @@ func (e *elem) extension(id string) *addedValue {
 }
 
 func newParser(o Options) *parser {
-	return &parser{options: o, scopes: make(map[string]*scope), dict: make(map[string]*elem), standard: make(map[string]*elem)}
+	return &parser{scratch: scratches.Get().(*scratch), options: o, scopes: make(map[string]*scope), dict: make(map[string]*elem), standard: make(map[string]*elem)}
 }
 
 // Places in the document that is being read.
 
-func (p *parser) at(n *node) place      { return place{p.src, n.start, n.end} }
-func (p *parser) keyAt(m *member) place { return place{src: p.src, from: m.at} }
+func (p *parser) at(n *node) place      { return at(p.src, n) }
+func (p *parser) keyAt(m *member) place { return place{src: p.src, from: int(m.at)} }
 func (e *elem) place() place            { return at(e.src, e.node) }
 
 // typePlace is that of @type, or of the whole element where it has none.
@@ -209,7 +243,7 @@ func (e *elem) typePlace() place {
 	if e.node == nil {
 		return place{}
 	}
-	if m := e.node.get("@type"); m != nil {
+	if m := e.node.get(wordType); m != nil {
 		return keyAt(e.src, m)
 	}
 	return place{}
@@ -219,14 +253,14 @@ func at(src *source, n *node) place {
 	if n == nil {
 		return place{}
 	}
-	return place{src, n.start, n.end}
+	return place{src, int(n.start), int(n.end)}
 }
 
 func keyAt(src *source, m *member) place {
 	if m == nil {
 		return place{}
 	}
-	return place{src: src, from: m.at}
+	return place{src: src, from: int(m.at)}
 }
 
 // quit reports an error behind which the object being read makes no sense: it is given up, at the top of a
@@ -241,6 +275,9 @@ func (p *parser) read(docs []Document) {
 	if n := p.docs + len(docs); n > MaxDocuments {
 		p.own("tooLarge", place{}, Error{Value: fmt.Sprintf("%d documents", n), Restriction: fmt.Sprintf("%d documents", MaxDocuments)})
 		p.unread = true
+		return
+	}
+	if p.trial(docs) {
 		return
 	}
 	for _, d := range docs {
@@ -264,44 +301,50 @@ func (p *parser) read(docs []Document) {
 
 func (p *parser) document(src *source) {
 	p.src, p.stop = src, false
-	r := reader{scanner: scanner{data: src.data}, repeated: func(key string, first, second int) {
+	src.text = string(src.data)
+	r := &p.reader
+	r.repeated = func(key string, first, second int) {
 		word, ok := repeatedKeywords[key]
 		if !ok {
 			word = "repeatedKeyword"
 		}
 		p.report(word, place{src: src, from: first}, place{src: src, from: second}, Error{Value: key})
 		p.stop = true
-	}}
-	n, offset, why := r.tree()
+	}
+	n, offset, why := r.tree(src)
 	if why != "" {
 		p.own("notJson", place{src: src, from: offset}, Error{Value: why})
 		p.unread = true
 		return
 	}
-	p.malformed(n)
+	if r.odd {
+		p.malformed(n)
+	}
 	bad := p.stop
-	for _, top := range topValues(n) {
-		p.unit = &unit{src: src, node: top, bad: bad, broken: bad}
-		p.units = append(p.units, p.unit)
-		if !bad {
-			p.stop = false
-			p.top(top)
-			p.unit.broken = p.stop
+	if n.kind != '[' {
+		p.oneUnit(src, n, bad)
+	} else {
+		for _, top := range n.items {
+			p.oneUnit(src, top, bad)
 		}
 	}
 	p.unit = nil
 }
 
+func (p *parser) oneUnit(src *source, top *node, bad bool) {
+	p.unit = p.tops.one()
+	*p.unit = unit{src: src, node: top, bad: bad, broken: bad}
+	p.units = append(p.units, p.unit)
+	if !bad {
+		p.stop = false
+		p.top(top)
+		p.unit.broken = p.stop
+	}
+}
+
 var repeatedKeywords = map[string]string{
 	"@graph": "repeatedGraphProperty", "@context": "repeatedContextProperty", "@id": "repeatedIdProperty", "@type": "repeatedTypeProperty",
 	"@value": "repeatedValueProperty", "@language": "repeatedLanguageProperty",
-}
-
-func topValues(n *node) []*node {
-	if n.kind == '[' {
-		return n.items
-	}
-	return []*node{n}
 }
 
 // top reads one object at the top of a document.
@@ -314,11 +357,11 @@ func (p *parser) top(n *node) {
 	if p.stop {
 		return
 	}
-	if g := n.get("@graph"); g != nil {
+	if g := n.get(wordGraph); g != nil {
 		p.quit("topLevelGraphDisallowed", p.keyAt(g), Error{})
 		return
 	}
-	id := n.get("@id")
+	id := n.get(wordID)
 	if id == nil {
 		p.quit("missingTopLevelId", p.at(n), Error{})
 		return
@@ -335,11 +378,11 @@ func (p *parser) top(n *node) {
 			}
 		}
 	}
-	p.element(s, n, &use{class: classEntity, typeRequired: true, idRequired: true})
+	p.element(s, n, &use{class: classEntity, typeRequired: true, idRequired: true, scoped: true})
 }
 
 func (p *parser) rootable(n *node, version uint8) bool {
-	m := n.get("@type")
+	m := n.get(wordType)
 	if m == nil {
 		return false
 	}
@@ -422,7 +465,7 @@ func (p *parser) mentioned(id string) bool {
 }
 
 func (p *parser) mention(n *node) {
-	if id := n.get("@id"); id != nil && id.value.text != "" {
+	if id := n.get(wordID); id != nil && id.value.text != "" {
 		p.mentions[id.value.text] = struct{}{}
 	}
 	for i := range n.members {

@@ -105,8 +105,10 @@ func definedIn(d Document) []string {
 	if len(d.Data) > MaxDocumentBytes {
 		return nil
 	}
-	r := reader{scanner: scanner{data: newSource(0, d).data}}
-	n, _, why := r.tree()
+	src := newSource(0, d)
+	src.text = string(src.data)
+	var r reader
+	n, _, why := r.tree(src)
 	if why != "" {
 		return nil
 	}

@@ -49,7 +49,13 @@ func (sc *scanner) str() (text []byte, escaped bool, why string) {
 	}
 	sc.i++
 	start := sc.i
-	for sc.i < len(sc.data) {
+	for {
+		for sc.i < len(sc.data) && plainByte[sc.data[sc.i]] {
+			sc.i++
+		}
+		if sc.i == len(sc.data) {
+			return nil, false, "a string does not end"
+		}
 		c := sc.data[sc.i]
 		switch {
 		case c == '"':
@@ -63,8 +69,6 @@ func (sc *scanner) str() (text []byte, escaped bool, why string) {
 			}
 		case c < 0x20:
 			return nil, false, "a control character stands in a string without an escape"
-		case c < utf8.RuneSelf:
-			sc.i++
 		default:
 			r, n := utf8.DecodeRune(sc.data[sc.i:])
 			if r == utf8.RuneError && n == 1 {
@@ -73,8 +77,15 @@ func (sc *scanner) str() (text []byte, escaped bool, why string) {
 			sc.i += n
 		}
 	}
-	return nil, false, "a string does not end"
 }
+
+// plainByte tells the bytes that stand for themselves in a string, by themselves.
+var plainByte = func() (plain [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = c != '"' && c != '\\'
+	}
+	return plain
+}()
 
 func (sc *scanner) escape() string {
 	sc.i++

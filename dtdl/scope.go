@@ -9,15 +9,32 @@ import (
 
 const dtdlContextPrefix = "dtmi:dtdl:context;"
 
-// scope is the contexts in force at an element. It never changes once it is made.
+// scope is the contexts in force at an element. It never changes once it is made, and one parser uses it.
 type scope struct {
 	dtdl       *contextTable
 	version    uint8
 	limits     limits
 	limitsFrom string // the context that set the limits
 	affiliates []*contextTable
-	open       bool  // a context is in force that no table is for
-	at         place // of the context of the language
+	open       bool              // a context is in force that no table is for
+	at         place             // of the context of the language
+	unit       *unit             // in which that is
+	found      map[string]string // terms that were looked up, with their identifiers
+}
+
+// contextPlace returns the place of the context of the language that is in force. Units with the same contexts
+// share a scope, which only knows the place in the first of them.
+func (p *parser) contextPlace(s *scope) place {
+	if s.unit == p.unit {
+		return s.at
+	}
+	at := s.at
+	for _, part := range p.unit.node.get(wordContext).values() {
+		if strings.HasPrefix(part.text, dtdlContextPrefix) {
+			at = p.at(part)
+		}
+	}
+	return at
 }
 
 // complete reports whether all contexts are known, so that every other term is a mistake.
@@ -34,15 +51,20 @@ func (s *scope) id(text string) (string, bool) {
 	if strings.IndexByte(text, ':') >= 0 { // no context defines prefixes
 		return "", false
 	}
-	if id, ok := s.dtdl.lookup(text); ok {
+	if id, ok := s.found[text]; ok {
 		return id, true
 	}
-	for _, a := range s.affiliates {
-		if id, ok := a.lookup(text); ok {
-			return id, true
-		}
+	id, ok := s.dtdl.lookup(text)
+	for i := 0; i < len(s.affiliates) && !ok; i++ {
+		id, ok = s.affiliates[i].lookup(text)
 	}
-	return "", false
+	if ok {
+		if s.found == nil {
+			s.found = make(map[string]string)
+		}
+		s.found[text] = id
+	}
+	return id, ok
 }
 
 // reserved reports whether the contexts in force keep the identifier for themselves.
@@ -115,7 +137,7 @@ func contextVersions(versionless string) []string {
 // scope returns the contexts in force at an object: those around it, changed by its own @context. It stops
 // the document where the context cannot be told.
 func (p *parser) scope(outer *scope, n *node) *scope {
-	m := n.get("@context")
+	m := n.get(wordContext)
 	if m == nil {
 		if outer == nil {
 			p.quit("missingContext", p.at(n), Error{})
@@ -129,12 +151,10 @@ func (p *parser) scope(outer *scope, n *node) *scope {
 		}
 		return outer
 	}
-	text := string(p.src.data[m.value.start:m.value.end])
+	text := p.src.text[m.value.start:m.value.end]
 	if outer == nil {
 		if s, ok := p.scopes[text]; ok {
-			copied := *s
-			copied.at = p.at(parts[0])
-			return &copied
+			return s
 		}
 	}
 	s := p.newScope(outer, parts)
@@ -145,9 +165,10 @@ func (p *parser) scope(outer *scope, n *node) *scope {
 }
 
 func (p *parser) newScope(outer *scope, parts []*node) *scope {
-	s := &scope{}
+	s := &scope{unit: p.unit}
 	if outer != nil {
 		*s = *outer
+		s.at, s.unit, s.found = p.contextPlace(outer), p.unit, nil
 		s.affiliates = slices.Clone(outer.affiliates)
 	}
 	i := p.leadingAffiliates(s, parts)

@@ -3,32 +3,49 @@ package dtdl
 import (
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 )
 
-// sealer turns checked elements into the graph that callers see.
+// sealer turns checked elements into the graph that callers see. What an element has become is its out.
 type sealer struct {
-	set      *Set
-	inter    map[*elem]*Interface
-	filled   map[*elem]struct{} // interfaces that have their contents
-	schemas  map[*elem]*Schema
-	contents map[*elem]Content
+	set           *Set
+	parser        *parser
+	interfaces    slab[Interface]
+	properties    slab[Property]
+	telemetries   slab[Telemetry]
+	commands      slab[Command]
+	relationships slab[Relationship]
+	components    slab[Component]
+	schemas       slab[Schema]
+	enumValues    slab[EnumValue]
+	fieldLists    slab[Field]
+	payloads      slab[Payload]
+	entries       slab[MapEntry]
+	lists         slab[Content]
+	bases         slab[*Interface]
+	words         slab[string]
+	extensions    slab[extension]
+	places        slab[int32]
 }
 
 func (p *parser) seal() (*Set, error) {
-	s := &sealer{
-		set:      &Set{interfaces: make(map[string]*Interface), entities: make(map[string]Entity, len(p.order))},
-		inter:    make(map[*elem]*Interface),
-		filled:   make(map[*elem]struct{}),
-		schemas:  make(map[*elem]*Schema),
-		contents: make(map[*elem]Content, len(p.order)/2),
+	s := &sealer{set: &Set{all: make([]Entity, 0, len(p.order)+len(p.standard))}, parser: p}
+	var count [len(classes)]int
+	for _, e := range p.order {
+		count[e.class]++
 	}
+	s.interfaces.free = make([]Interface, count[classInterface])
+	s.properties.free = make([]Property, count[classProperty])
+	s.telemetries.free = make([]Telemetry, count[classTelemetry])
+	s.relationships.free = make([]Relationship, count[classRelationship])
+	s.set.interfaces = make(map[string]*Interface, count[classInterface])
+	s.set.order = make([]*Interface, 0, count[classInterface])
 	for _, e := range p.order {
 		if e.class == classInterface {
-			i := &Interface{Element: s.element(e)}
-			s.inter[e] = i
+			i := s.interfaces.one()
+			s.element(&i.Element, e)
 			s.set.interfaces[e.id] = i
-			s.set.entities[e.id] = i
+			s.is(e, i)
 			s.set.order = append(s.set.order, i)
 		}
 	}
@@ -42,11 +59,27 @@ func (p *parser) seal() (*Set, error) {
 	return s.set, nil
 }
 
-// element makes what all elements have in common.
-func (s *sealer) element(e *elem) Element {
-	out := Element{id: e.id, assigned: e.assigned, class: className(e.class), version: e.version, comment: e.comment, displayName: e.text[0], description: e.text[1]}
+// is notes what an element has become.
+func (s *sealer) is(e *elem, out Entity) {
+	e.out = out
+	s.set.all = append(s.set.all, out)
+}
+
+// inter returns what an interface has become, nil for none.
+func inter(e *elem) *Interface {
+	if e == nil {
+		return nil
+	}
+	i, _ := e.out.(*Interface)
+	return i
+}
+
+// element fills in what all elements have in common.
+func (s *sealer) element(out *Element, e *elem) {
+	out.id, out.assigned, out.class, out.version = e.id, e.assigned, className(e.class), e.version
+	out.comment, out.displayName, out.description = e.comment, e.text[0], e.text[1]
 	if n := len(e.types) + len(e.undefined); n > 0 {
-		out.coTypes = make([]string, 0, n)
+		out.coTypes = s.words.list(n)[:0]
 		for _, t := range e.types {
 			name := termOf(t.id)
 			out.coTypes = append(out.coTypes, name)
@@ -56,105 +89,158 @@ func (s *sealer) element(e *elem) Element {
 		}
 		out.coTypes = append(out.coTypes, e.undefined...)
 	}
+	n := len(e.added) + len(e.extra)
+	if n == 0 {
+		return
+	}
+	out.extra = s.extensions.list(n)[:0]
 	for i := range e.added {
 		v := &e.added[i]
 		name := termOf(v.prop.id)
 		out.extra = append(out.extra, extension{name, v.raw})
 		if v.elem != nil && name == "unit" {
-			if out.unit = standardUnits()[v.elem.id]; out.unit != nil {
-				s.set.entities[out.unit.id] = out.unit
-			}
+			out.unit = s.unit(v.elem)
 		}
 	}
 	out.extra = append(out.extra, e.extra...)
-	return out
 }
 
-func (s *sealer) named(e *elem) named {
-	return named{Element: s.element(e), name: e.name, owner: s.inter[e.partition]}
+// unit returns the unit that every set has, nil where the element is none.
+func (s *sealer) unit(e *elem) *Unit {
+	if u, ok := e.out.(*Unit); ok {
+		return u
+	}
+	u := standardUnit(e.id)
+	if u != nil {
+		s.is(e, u)
+	}
+	return u
+}
+
+func (s *sealer) named(out *named, e *elem) {
+	s.element(&out.Element, e)
+	out.name, out.owner = e.name, inter(e.partition)
 }
 
 func (s *sealer) fill(e *elem) {
-	i := s.inter[e]
-	if _, done := s.filled[e]; done {
+	if e.filled {
 		return
 	}
-	s.filled[e] = struct{}{}
-	for _, x := range e.get("extends") {
-		if base := s.inter[x]; base != nil {
-			i.extends = append(i.extends, base)
-		}
-	}
-	for _, x := range closure(e) {
-		if x.class != 0 {
-			if i.ancestors == nil {
-				i.ancestors = make(map[string]struct{})
+	e.filled = true
+	i := inter(e)
+	if bases := e.get("extends"); len(bases) > 0 {
+		i.extends = s.bases.list(len(bases))[:0]
+		for _, x := range bases {
+			if base := inter(x); base != nil {
+				i.extends = append(i.extends, base)
 			}
-			i.ancestors[x.id] = struct{}{}
 		}
 	}
 	for _, c := range e.get("schemas") {
 		i.schemas = append(i.schemas, s.schema(c))
 	}
 	list := e.get("contents")
-	if x := e.one("extends"); x != nil && slices.Equal(list, x.get("contents")) && s.inter[x] != nil {
+	if x := e.one("extends"); x != nil && inter(x) != nil && sameList(list, x.get("contents")) {
 		s.fill(x) // it adds nothing to what it extends: both share what never changes
-		i.order, i.contents, i.require = s.inter[x].order, s.inter[x].contents, s.inter[x].require
+		base := inter(x)
+		i.order, i.index, i.require = base.order, base.index, base.require
 		return
 	}
-	i.order = make([]Content, 0, len(list))
-	i.contents = make(map[string]Content, len(list))
+	i.order = s.lists.list(len(list))[:0]
 	for _, c := range list {
 		content := s.content(c)
 		if content == nil {
 			continue
 		}
 		i.order = append(i.order, content)
-		i.contents[c.name] = content
 		if p, ok := content.(*Property); ok && p.Required() {
 			i.require = append(i.require, p.name)
 		}
 	}
+	i.index = s.index(i.order)
+}
+
+// sameList reports whether two lists have the same elements.
+func sameList(a, b []*elem) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// index makes the index of a list of contents, none for a short one.
+func (s *sealer) index(list []Content) contentIndex {
+	if len(list) <= shortList {
+		return nil
+	}
+	size := 2 * shortList
+	for size < 2*len(list) {
+		size *= 2
+	}
+	x := contentIndex(s.places.list(size))
+	for n, c := range list {
+		at := c.content().hash
+		for x[int(at)&(size-1)] != 0 {
+			at++
+		}
+		x[int(at)&(size-1)] = int32(n) + 1
+	}
+	return x
 }
 
 // content makes a content once, however many interfaces inherit it.
 func (s *sealer) content(e *elem) Content {
-	if c, ok := s.contents[e]; ok {
+	if e.out != nil {
+		c, _ := e.out.(Content)
 		return c
 	}
 	var c Content
+	var n *named
 	switch e.class {
 	case classProperty:
-		c = s.property(e)
+		p := s.property(e)
+		c, n = p, &p.named
 	case classTelemetry:
-		c = &Telemetry{named: s.named(e), schema: s.schema(e.one("schema"))}
+		t := s.telemetries.one()
+		s.named(&t.named, e)
+		t.schema = s.schema(e.one("schema"))
+		c, n = t, &t.named
 	case classCommand:
-		c = &Command{named: s.named(e), request: s.payload(e.one("request"), "request"), response: s.payload(e.one("response"), "response")}
+		k := s.commands.one()
+		s.named(&k.named, e)
+		k.request, k.response = s.payload(e.one("request"), "request"), s.payload(e.one("response"), "response")
+		c, n = k, &k.named
 	case classRelationship:
-		c = s.relationship(e)
+		r := s.relationship(e)
+		c, n = r, &r.named
 	case classComponent:
-		c = &Component{named: s.named(e), schema: s.inter[e.one("schema")]}
+		k := s.components.one()
+		s.named(&k.named, e)
+		k.schema = inter(e.one("schema"))
+		c, n = k, &k.named
 	default: // missing from a partial set
 		return nil
 	}
-	s.contents[e] = c
-	s.set.entities[e.id] = c
+	n.hash = hashName(n.name)
+	s.is(e, c)
 	return c
 }
 
 func (s *sealer) property(e *elem) *Property {
-	return &Property{named: s.named(e), schema: s.schema(e.one("schema")), writable: e.writable}
+	p := s.properties.one()
+	s.named(&p.named, e)
+	p.schema, p.writable = s.schema(e.one("schema")), e.writable
+	return p
 }
 
 func (s *sealer) relationship(e *elem) *Relationship {
-	r := &Relationship{named: s.named(e), target: e.target, min: max(e.ranges[0], 0), max: max(e.ranges[1], 0), writable: e.writable}
+	r := s.relationships.one()
+	s.named(&r.named, e)
+	r.target, r.min, r.max, r.writable = e.target, int(max(e.ranges[0], 0)), int(max(e.ranges[1], 0)), e.writable
 	for _, v := range e.get("properties") {
 		if v.class != classProperty {
 			continue
 		}
 		p := s.property(v)
 		r.properties = append(r.properties, p)
-		s.set.entities[v.id] = p
+		s.is(v, p)
 	}
 	return r
 }
@@ -163,8 +249,10 @@ func (s *sealer) payload(e *elem, role string) *Payload {
 	if e == nil || e.class == 0 {
 		return nil
 	}
-	p := &Payload{Element: s.element(e), name: e.name, schema: s.schema(e.one("schema")), nullable: e.nullable, role: role}
-	s.set.entities[e.id] = p
+	p := s.payloads.one()
+	s.element(&p.Element, e)
+	p.name, p.schema, p.nullable, p.role = e.name, s.schema(e.one("schema")), e.nullable, role
+	s.is(e, p)
 	return p
 }
 
@@ -173,18 +261,18 @@ func (s *sealer) schema(e *elem) *Schema {
 	if e == nil {
 		return nil
 	}
-	if out, ok := s.schemas[e]; ok {
+	if out, ok := e.out.(*Schema); ok {
 		return out
 	}
-	if out := standardSchemas()[e.id]; out != nil {
-		s.schemas[e] = out
-		s.set.entities[e.id] = out
+	if out := primitive(e); out != nil {
+		s.is(e, out)
 		return out
 	}
-	out := &Schema{Element: s.element(e), kind: classKinds[e.class]}
-	s.schemas[e] = out
-	if e.class != 0 {
-		s.set.entities[e.id] = out
+	out := s.schemas.one()
+	s.element(&out.Element, e)
+	out.kind = classKinds[e.class]
+	if e.out = out; e.class != 0 {
+		s.is(e, out)
 	}
 	switch out.kind {
 	case Array:
@@ -193,6 +281,8 @@ func (s *sealer) schema(e *elem) *Schema {
 		out.key, out.value = s.mapEntry(e.one("mapKey")), s.mapEntry(e.one("mapValue"))
 		if out.value != nil {
 			out.elem = out.value.schema
+		} else {
+			out.elem = s.schema(e.one("mapValue")) // missing from a partial set: nothing is a value
 		}
 	case Object:
 		s.fields(out, e)
@@ -206,14 +296,16 @@ func (s *sealer) mapEntry(e *elem) *MapEntry {
 	if e == nil || e.class == 0 {
 		return nil
 	}
-	m := &MapEntry{Element: s.element(e), name: e.name, schema: s.schema(e.one("schema"))}
-	s.set.entities[e.id] = m
+	m := s.entries.one()
+	s.element(&m.Element, e)
+	m.name, m.schema = e.name, s.schema(e.one("schema"))
+	s.is(e, m)
 	return m
 }
 
 func (s *sealer) fields(out *Schema, e *elem) {
 	list := e.get("fields")
-	out.fields = make([]Field, 0, len(list))
+	out.fields = s.fieldLists.list(len(list))[:0]
 	out.byName = make(map[string]int, len(list))
 	for _, f := range list {
 		if f.class == 0 {
@@ -221,8 +313,12 @@ func (s *sealer) fields(out *Schema, e *elem) {
 		}
 		n := len(out.fields)
 		out.byName[f.name] = n
-		out.fields = append(out.fields, Field{Element: s.element(f), name: f.name, required: isRequired(f)})
-		if out.fields[n].required {
+		out.fields = out.fields[:n+1]
+		field := &out.fields[n]
+		s.element(&field.Element, f)
+		field.name, field.required = f.name, isRequired(f)
+		s.is(f, field)
+		if field.required {
 			out.require = append(out.require, n)
 		}
 	}
@@ -230,7 +326,6 @@ func (s *sealer) fields(out *Schema, e *elem) {
 	for _, f := range list {
 		if f.class != 0 {
 			out.fields[n].schema = s.schema(f.one("schema"))
-			s.set.entities[f.id] = &out.fields[n]
 			n++
 		}
 	}
@@ -244,7 +339,7 @@ func (s *sealer) enum(out *Schema, e *elem) {
 	schema := e.one("valueSchema")
 	out.integer = schema != nil && schema.class == classInteger
 	list := e.get("enumValues")
-	out.values = make([]EnumValue, 0, len(list))
+	out.values = s.enumValues.list(len(list))[:0]
 	if out.integer {
 		out.ints = make(map[int32]int, len(list))
 	} else {
@@ -254,16 +349,19 @@ func (s *sealer) enum(out *Schema, e *elem) {
 		if v.class == 0 {
 			continue
 		}
-		value := EnumValue{Element: s.element(v), name: v.name}
+		n := len(out.values)
+		out.values = out.values[:n+1]
+		value := &out.values[n]
+		s.element(&value.Element, v)
+		value.name = v.name
 		if out.integer {
 			value.integer = int32(v.value.num)
-			out.ints[value.integer] = len(out.values)
+			out.ints[value.integer] = n
 		} else {
 			value.text = v.value.text
-			out.strings[value.text] = len(out.values)
+			out.strings[value.text] = n
 		}
-		out.values = append(out.values, value)
-		s.set.entities[v.id] = &out.values[len(out.values)-1]
+		s.is(v, value)
 	}
 }
 
@@ -292,62 +390,79 @@ func specialKind(id string) SchemaKind {
 	return 0
 }
 
-// standardSchemas are the schemas that every set has and that are compiled once for all, by identifier.
-var standardSchemas = sync.OnceValue(func() map[string]*Schema {
-	out := make(map[string]*Schema)
-	for i := range standardElements {
-		e := &standardElements[i]
-		if e.alias != "" || e.childOf != "" {
-			continue
-		}
-		kind := specialKind(e.id)
-		if kind == 0 && (int(e.class) >= len(classKinds) || classKinds[e.class] == 0 || classKinds[e.class].Complex()) {
-			continue
-		}
-		if kind == 0 {
-			kind = classKinds[e.class]
-		}
-		s := &Schema{kind: kind, Element: Element{id: e.id, class: className(e.class), version: e.version}}
-		if e.display != "" {
-			s.displayName = Text{[]string{defaultLanguage}, []string{e.display}}
-		}
-		out[e.id] = s
+// once returns what the cache holds, or else what is made first.
+func once[T any](cache *atomic.Pointer[T], make func() *T) *T {
+	if v := cache.Load(); v != nil {
+		return v
 	}
-	for id, s := range out {
-		if s.kind == ScaledDecimal {
-			_, version, _ := strings.Cut(id, ";")
-			s.fields = []Field{
-				{Element: Element{id: "dtmi:standard:schema:scaledDecimal:_fields:__scale;" + version, class: "Field", version: s.version}, name: "scale", schema: out["dtmi:dtdl:instance:Schema:short;"+version]},
-				{Element: Element{id: "dtmi:standard:schema:scaledDecimal:_fields:__value;" + version, class: "Field", version: s.version}, name: "value", schema: out["dtmi:dtdl:instance:Schema:decimal;"+version]},
-			}
-			s.byName = map[string]int{"scale": 0, "value": 1}
-		}
-	}
-	return out
-})
+	cache.CompareAndSwap(nil, make())
+	return cache.Load()
+}
 
-// standardUnits are the units of all quantities, by identifier.
-var standardUnits = sync.OnceValue(func() map[string]*Unit {
-	out := make(map[string]*Unit)
-	for i := range standardElements {
-		e := &standardElements[i]
-		u := &Unit{Element: Element{id: e.id, class: className(e.class), version: e.version}, name: termOf(e.id), symbol: e.symbol, kind: termOf(e.childOf)}
-		if e.display != "" {
-			u.displayName = Text{[]string{defaultLanguage}, []string{e.display}}
+// standardSchema returns the compiled schema that all sets share of an element that every set has, nil where that is none.
+func standardSchema(e *standardElement) *Schema {
+	if e == nil || e.alias != "" || e.childOf != "" {
+		return nil
+	}
+	kind := specialKind(e.id)
+	if kind == 0 && (int(e.class) >= len(classKinds) || classKinds[e.class] == 0 || classKinds[e.class].Complex()) {
+		return nil
+	}
+	if kind == 0 {
+		kind = classKinds[e.class]
+	}
+	return once(&e.compiled, func() *Schema {
+		s := &Schema{kind: kind, Element: Element{id: e.id, class: className(e.class), version: e.version, displayName: englishText(e.display)}}
+		if kind != ScaledDecimal {
+			return s
 		}
-		unit := e.class == classEnumValue && u.symbol != ""
+		_, version, _ := strings.Cut(e.id, ";")
+		s.byName = make(map[string]int)
+		for n, f := range [][2]string{{"scale", "short"}, {"value", "decimal"}} {
+			id := "dtmi:standard:schema:scaledDecimal:_fields:__" + f[0] + ";" + version
+			s.byName[f[0]] = n
+			s.fields = append(s.fields, Field{Element: Element{id: id, class: "Field", version: s.version}, name: f[0],
+				schema: standardSchema(findStandard("dtmi:dtdl:instance:Schema:" + f[1] + ";" + version))})
+		}
+		return s
+	})
+}
+
+func englishText(text string) Text {
+	if text == "" {
+		return Text{}
+	}
+	return Text{[]phrase{{defaultLanguage, text}}}
+}
+
+// standardUnit returns the unit with the identifier, nil if there is none.
+func standardUnit(id string) *Unit {
+	e := findStandard(id)
+	if e == nil {
+		return nil
+	}
+	kind, unit := termOf(e.childOf), e.class == classEnumValue && e.symbol != ""
+	for _, t := range e.types {
+		if supplementalOf(t).kind == unitType {
+			kind, unit = termOf(t), true
+		}
+	}
+	if !unit {
+		return nil
+	}
+	return once(&e.unit, func() *Unit {
+		u := &Unit{Element: Element{id: e.id, class: className(e.class), version: e.version, displayName: englishText(e.display)}, name: termOf(e.id), symbol: e.symbol, kind: kind}
 		for _, t := range e.types {
 			u.coTypes = append(u.coTypes, termOf(t))
-			if supplementalOf(t).kind == unitType {
-				u.kind, unit = termOf(t), true
-			}
 		}
-		if unit {
-			out[e.id] = u
-		}
-	}
-	return out
-})
+		return u
+	})
+}
 
 // primitive returns the compiled schema of an element that every set has, or nil.
-func primitive(e *elem) *Schema { return standardSchemas()[e.id] }
+func primitive(e *elem) *Schema {
+	if e.src != nil || e.class == 0 {
+		return nil
+	}
+	return standardSchema(findStandard(e.id))
+}

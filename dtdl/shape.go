@@ -40,7 +40,7 @@ func (p *parser) localContext(part *node) {
 		switch m.value.kind {
 		case '"', 'n':
 		case '{':
-			id := m.value.get("@id")
+			id := m.value.get(wordID)
 			switch {
 			case id == nil:
 				p.quit("termDefinitionMissingIdProperty", p.keyAt(m), Error{})

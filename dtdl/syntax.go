@@ -12,24 +12,33 @@ const maxNodes = 1 << 20
 
 // node is one JSON value of a document with its place.
 type node struct {
-	kind       byte // one of { [ " 0 (a number) t f n
-	start, end int  // byte offsets in the document
+	kind       byte  // one of { [ " 0 (a number) t f n
+	start, end int32 // byte offsets in the document
 	text       string
-	members    []member
-	items      []*node
-	self       [1]*node // the node as a list
+	*nested
+	self [1]*node // the node as a list
 }
+
+// nested is what is in an object or an array.
+type nested struct {
+	members []member
+	items   []*node
+}
+
+// nothing is in all other values. It is never written.
+var nothing nested
 
 type member struct {
 	key   string
-	at    int // offset of the key
+	at    int32 // offset of the key
+	word  word  // the key, where the language knows it
 	value *node
 }
 
 // get returns the member with the key, or nil.
-func (n *node) get(key string) *member {
+func (n *node) get(w word) *member {
 	for i := range n.members {
-		if n.members[i].key == key {
+		if n.members[i].word == w {
 			return &n.members[i]
 		}
 	}
@@ -41,10 +50,15 @@ func (m *member) values() []*node {
 	if m.value.kind != '[' {
 		return m.value.self[:]
 	}
-	if isKeyword(m.key) || !slices.ContainsFunc(m.value.items, func(v *node) bool { return v.kind == '[' }) {
+	if m.word.keyword() || isKeyword(m.key) || !slices.ContainsFunc(m.value.items, func(v *node) bool { return v.kind == '[' }) {
 		return m.value.items
 	}
 	return flat(m.value, nil)
+}
+
+// plainContext reports whether a @context holds strings only.
+func (m *member) plainContext() bool {
+	return m.value.kind == '"' || m.value.kind == '[' && !slices.ContainsFunc(m.value.items, func(v *node) bool { return v.kind != '"' })
 }
 
 // flat appends the values in arrays within arrays, which JSON-LD takes for one list.
@@ -83,7 +97,8 @@ type source struct {
 	index int
 	name  string
 	data  []byte
-	lines []int // offset of the begin of each line
+	text  string // a copy of data, of which the strings of nodes are parts
+	lines []int  // offset of the begin of each line
 }
 
 func newSource(index int, d Document) *source {
@@ -104,16 +119,26 @@ func (s *source) position(offset int) (line, column int) {
 	return line, offset - s.lines[line-1] + 1
 }
 
-// reader builds the tree of a document. It stops at the first error of grammar.
+// reader builds the trees of documents. It stops at the first error of grammar of each. What nodes are made of
+// is taken from slabs that all documents of a reader share.
 type reader struct {
 	scanner
-	nodes    int
-	pool     []node
+	text     string
+	count    int // nodes of the document
+	nodes    slab[node]
+	inner    slab[nested]
+	members  slab[member]
+	items    slab[*node]
+	open     []member                            // of the objects that are not closed yet
+	listed   []*node                             // of the arrays that are not closed yet
+	odd      bool                                // a @context holds more than strings, or there is a @graph
 	repeated func(key string, first, second int) // a keyword occurs twice in an object
 }
 
-// tree reads the whole document; at is the place of the error that why names.
-func (r *reader) tree() (n *node, at int, why string) {
+// tree reads a whole document; at is the place of the error that why names.
+func (r *reader) tree(src *source) (n *node, at int, why string) {
+	r.scanner = scanner{data: src.data}
+	r.text, r.count, r.odd, r.open, r.listed = src.text, 0, false, r.open[:0], r.listed[:0]
 	r.space()
 	n, why = r.node()
 	if why == "" {
@@ -126,15 +151,11 @@ func (r *reader) tree() (n *node, at int, why string) {
 }
 
 func (r *reader) node() (*node, string) {
-	if r.nodes++; r.nodes > maxNodes {
+	if r.count++; r.count > maxNodes {
 		return nil, fmt.Sprintf("the document has more than %d values", maxNodes)
 	}
-	if len(r.pool) == 0 {
-		r.pool = make([]node, min(max(len(r.data)/64, 8), 512))
-	}
-	n := &r.pool[0]
-	r.pool = r.pool[1:]
-	n.kind, n.start, n.self[0] = r.peek(), r.i, n
+	n := r.nodes.one()
+	n.kind, n.start, n.self[0], n.nested = r.peek(), int32(r.i), n, &nothing
 	var why string
 	switch {
 	case n.kind == '{':
@@ -147,50 +168,25 @@ func (r *reader) node() (*node, string) {
 		n.kind = '0'
 		var num number
 		if num, why = r.num(); why == "" {
-			n.text = string(num.text)
+			n.text = r.text[r.i-len(num.text) : r.i]
 		}
 	default:
 		why = r.skip()
 	}
-	n.end = r.i
+	n.end = int32(r.i)
 	return n, why
 }
 
 func (r *reader) string() (string, string) {
 	t, escaped, why := r.str()
-	if escaped {
-		t = unescape(t)
+	switch {
+	case why != "":
+		return "", why
+	case escaped:
+		return string(unescape(t)), ""
 	}
-	return intern(t), why
+	return r.text[r.i-1-len(t) : r.i-1], ""
 }
-
-// intern returns a string for t without an allocation where t is a word that most documents repeat.
-func intern(t []byte) string {
-	if len(t) <= longestWord {
-		if w, ok := words[string(t)]; ok {
-			return w
-		}
-	}
-	return string(t)
-}
-
-// longestWord bounds what is looked up.
-const longestWord = 24
-
-var words = func() map[string]string {
-	m := make(map[string]string)
-	for _, w := range []string{"@context", "@id", "@type", "@value", "@language", "en", "boolean", "double", "float", "integer", "long", "string", "dateTime", "date", "duration", "time",
-		"dtmi:dtdl:context;2", "dtmi:dtdl:context;3", "dtmi:dtdl:context;4"} {
-		m[w] = w
-	}
-	for i := range classes {
-		m[classes[i].name] = classes[i].name
-	}
-	for i := range properties {
-		m[properties[i].name] = properties[i].name
-	}
-	return m
-}()
 
 func (r *reader) enter() string {
 	if r.depth == MaxDocumentDepth {
@@ -204,19 +200,22 @@ func (r *reader) enter() string {
 
 // keyword looks for an earlier member with the same keyword. Keywords are few, except in objects that are made
 // to cost time; seen is their index there.
-func (r *reader) keyword(n *node, m member, seen map[string]int) map[string]int {
+func (r *reader) keyword(before []member, m member, seen map[string]int) map[string]int {
 	const few = 32
 	first := -1
 	switch {
-	case len(n.members) < few:
-		if f := n.get(m.key); f != nil {
-			first = f.at
+	case len(before) < few:
+		for i := range before {
+			if before[i].key == m.key {
+				first = int(before[i].at)
+				break
+			}
 		}
 	case seen == nil:
 		seen = make(map[string]int)
-		for i := range n.members {
-			if f := &n.members[i]; isKeyword(f.key) {
-				seen[f.key] = f.at
+		for i := range before {
+			if f := &before[i]; isKeyword(f.key) {
+				seen[f.key] = int(f.at)
 			}
 		}
 		fallthrough
@@ -224,11 +223,11 @@ func (r *reader) keyword(n *node, m member, seen map[string]int) map[string]int 
 		if at, ok := seen[m.key]; ok {
 			first = at
 		} else {
-			seen[m.key] = m.at
+			seen[m.key] = int(m.at)
 		}
 	}
 	if first >= 0 && r.repeated != nil {
-		r.repeated(m.key, first, m.at)
+		r.repeated(m.key, first, int(m.at))
 	}
 	return seen
 }
@@ -241,15 +240,19 @@ func (r *reader) array(n *node) string {
 		r.close()
 		return ""
 	}
+	first := len(r.listed)
 	for {
 		item, why := r.node()
 		if why != "" {
 			return why
 		}
-		n.items = append(n.items, item)
+		r.listed = append(r.listed, item)
 		if end, f := r.next(']'); f != nil {
 			return "a comma or ] is missing"
 		} else if end {
+			n.nested = r.inner.one()
+			n.items = r.items.copied(r.listed[first:])
+			r.listed = r.listed[:first]
 			return ""
 		}
 	}
@@ -264,12 +267,14 @@ func (r *reader) object(n *node) string {
 		return ""
 	}
 	var keywords map[string]int
+	first := len(r.open)
 	for {
-		m := member{at: r.i}
+		m := member{at: int32(r.i)}
 		var why string
 		if m.key, why = r.string(); why != "" {
 			return why
 		}
+		m.word = wordOf(m.key)
 		r.space()
 		if r.peek() != ':' {
 			return "a colon is missing behind a key"
@@ -280,15 +285,16 @@ func (r *reader) object(n *node) string {
 			return why
 		}
 		if isKeyword(m.key) {
-			keywords = r.keyword(n, m, keywords)
+			r.odd = r.odd || m.word == wordGraph || m.word == wordContext && !m.plainContext()
+			keywords = r.keyword(r.open[first:], m, keywords)
 		}
-		if n.members == nil {
-			n.members = make([]member, 0, 6)
-		}
-		n.members = append(n.members, m)
+		r.open = append(r.open, m)
 		if end, f := r.next('}'); f != nil {
 			return "a comma or } is missing"
 		} else if end {
+			n.nested = r.inner.one()
+			n.members = r.members.copied(r.open[first:])
+			r.open = r.open[:first]
 			return ""
 		}
 	}

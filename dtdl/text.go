@@ -1,24 +1,27 @@
 package dtdl
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 )
 
 // text reads localized strings: one string, an array of strings with and without a language, or a map from
 // languages to strings.
 func (p *parser) text(s *scope, e *elem, name string, m *member, length int) Text {
-	if v := m.value; v.kind == '"' && (length == 0 || len(v.text) <= length) {
-		return Text{english, []string{v.text}}
+	v := m.value
+	if v.kind == '"' && (length == 0 || len(v.text) <= length) {
+		one := p.texts.list(1)
+		one[0] = phrase{defaultLanguage, v.text}
+		return Text{one}
+	}
+	if t := p.plainText(v, length); t.phrases != nil {
+		return t
 	}
 	t := &localized{p: p, s: s, e: e, name: name, length: length}
-	if n := len(m.value.members); m.value.kind == '{' && n > 0 {
-		t.langs, t.texts, t.places = make([]string, 0, n), make([]string, 0, n), make([]place, 0, n)
-	}
-	if m.value.kind == '{' {
-		t.byLanguage(m.value)
+	if v.kind == '{' {
+		t.byLanguage(v)
 	} else {
 		for _, v := range m.values() {
 			t.tagged(v)
@@ -27,20 +30,43 @@ func (p *parser) text(s *scope, e *elem, name string, m *member, length int) Tex
 	return t.sorted()
 }
 
-// english are the languages of a text that is one string.
-var english = []string{defaultLanguage}
+// plainText reads a map from languages to strings in which nothing is wrong; of any other value it returns
+// nothing.
+func (p *parser) plainText(v *node, length int) Text {
+	if len(v.members) == 0 || len(v.members) >= indexed {
+		return Text{}
+	}
+	for i := range v.members {
+		m := &v.members[i]
+		if m.value.kind != '"' || length > 0 && len(m.value.text) > length || !isLanguage(m.key) {
+			return Text{}
+		}
+	}
+	out := p.texts.list(len(v.members))
+	for n := range v.members {
+		m := &v.members[n]
+		at := n
+		for ; at > 0 && out[at-1].lang >= m.key; at-- {
+			if out[at-1].lang == m.key {
+				return Text{}
+			}
+			out[at] = out[at-1]
+		}
+		out[at] = phrase{m.key, m.value.text}
+	}
+	return Text{out}
+}
 
 // localized collects the strings of one property.
 type localized struct {
-	p      *parser
-	s      *scope
-	e      *elem
-	name   string
-	length int
-	langs  []string
-	texts  []string
-	places []place
-	index  map[string]int // of langs, where there are many
+	p       *parser
+	s       *scope
+	e       *elem
+	name    string
+	length  int
+	phrases []phrase
+	places  []place
+	index   map[string]int // of phrases by language, where there are many
 }
 
 func (t *localized) report(word string, at place, value string) {
@@ -63,18 +89,18 @@ func (t *localized) add(word, lang, text string, at place) {
 		t.p.report(word, at, t.places[i], Error{Element: t.e.id, Property: t.name, Value: lang})
 		return
 	}
-	t.langs, t.texts, t.places = append(t.langs, lang), append(t.texts, text), append(t.places, at)
+	t.phrases, t.places = append(t.phrases, phrase{lang, text}), append(t.places, at)
 }
 
 func (t *localized) find(lang string) int {
-	if len(t.langs) < indexed {
-		return slices.Index(t.langs, lang)
+	if len(t.phrases) < indexed {
+		return slices.IndexFunc(t.phrases, func(p phrase) bool { return p.lang == lang })
 	}
 	if t.index == nil {
 		t.index = make(map[string]int)
 	}
-	for i := len(t.index); i < len(t.langs); i++ {
-		t.index[t.langs[i]] = i
+	for i := len(t.index); i < len(t.phrases); i++ {
+		t.index[t.phrases[i].lang] = i
 	}
 	if i, ok := t.index[lang]; ok {
 		return i
@@ -83,15 +109,8 @@ func (t *localized) find(lang string) int {
 }
 
 func (t *localized) sorted() Text {
-	sort.Sort(t)
-	return Text{t.langs, t.texts}
-}
-
-func (t *localized) Len() int           { return len(t.langs) }
-func (t *localized) Less(i, j int) bool { return t.langs[i] < t.langs[j] }
-func (t *localized) Swap(i, j int) {
-	t.langs[i], t.langs[j] = t.langs[j], t.langs[i]
-	t.texts[i], t.texts[j] = t.texts[j], t.texts[i]
+	slices.SortFunc(t.phrases, func(a, b phrase) int { return cmp.Compare(a.lang, b.lang) })
+	return Text{t.phrases}
 }
 
 // defaultLanguage is that of a string without one.
@@ -111,7 +130,7 @@ func (t *localized) tagged(v *node) {
 		return
 	}
 	lang := defaultLanguage
-	if m := v.get("@language"); m != nil {
+	if m := v.get(wordLanguage); m != nil {
 		if m.value.kind != '"' || m.value.text == "" {
 			t.reportKind("langStringElementCodeNotString", p.keyAt(m), m.value)
 			return
@@ -121,7 +140,7 @@ func (t *localized) tagged(v *node) {
 		}
 	}
 	text := ""
-	switch m := v.get("@value"); {
+	switch m := v.get(wordValue); {
 	case m == nil:
 		t.report("langStringElementNoValue", p.at(v), "")
 	case m.value.kind != '"':
@@ -163,7 +182,7 @@ func (t *localized) tagged(v *node) {
 // byLanguage takes a map from languages to strings.
 func (t *localized) byLanguage(v *node) {
 	p := t.p
-	lang, value := v.get("@language"), v.get("@value")
+	lang, value := v.get(wordLanguage), v.get(wordValue)
 	taggedValue := lang != nil && value != nil && value.value.kind == '"' && len(v.members) == 2
 	if taggedValue {
 		t.report("langTagValueInLangMap", p.at(v), fmt.Sprintf("{ %q: %q }", lang.value.text, value.value.text))

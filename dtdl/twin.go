@@ -90,7 +90,7 @@ func (sc *scanner) stateMember(name string, seen map[string]struct{}, find func(
 
 func (sc *scanner) twin(i *Interface) *fault {
 	return sc.state(i.require, func(name []byte) (instance, string) {
-		switch c := i.contents[string(name)].(type) {
+		switch c := i.contentNamed(name).(type) {
 		case *Property:
 			return instance{schema: c.schema}, ""
 		case *Telemetry:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -302,4 +303,19 @@ func TestPanicsDeny(t *testing.T) {
 	denied(t, "view", f.assess(t, r), StageCapability, "capability.internal")
 	g := newFixture(t, func(o *Options) { o.Revoked = func(vaultmesh.Digest) bool { panic("no list") } })
 	denied(t, "revocation list", g.assess(t, g.setPower(t, `{"megawatts":400}`)), StageCapability, "capability.internal")
+}
+
+// Reasons are for people: a number is no longer than it takes to see why it is refused.
+func TestReasonsAreReadable(t *testing.T) {
+	f := newFixture(t)
+	for args, want := range map[string]string{
+		`{"megawatts":0.30000000000000004}`: "the argument megawatts is 0.3, 299.7 away from the reported activePowerSetpoint of 300, more than 250",
+		`{"megawatts":1200.123456789012}`:   "the argument megawatts is 1200.12, outside ",
+		`{"megawatts":500.0000001}`:         "the argument megawatts is 500.0000001, outside ",
+	} {
+		a := f.assess(t, f.setPower(t, args))
+		if len(a.Reasons) == 0 || !strings.Contains(a.Reasons[0].Text, want) {
+			t.Errorf("%s: %+v, want %q", args, a.Reasons, want)
+		}
+	}
 }

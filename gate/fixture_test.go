@@ -14,6 +14,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
 )
@@ -41,12 +42,8 @@ const testLimits = `{"commands":[
  {"model":"dtmi:org:example:Breaker;1","command":"openBreaker","rules":[{"name":"position","interlock":{"property":"closed","max_age":"1m"}}]}
 ]}`
 
-func key(name string) ed25519.PrivateKey {
-	seed := vaultmesh.Sum([]byte(name))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
-
-func pub(name string) ed25519.PublicKey { return key(name).Public().(ed25519.PublicKey) }
+func key(name string) ed25519.PrivateKey { return keys.Named(name).PrivateKey }
+func pub(name string) ed25519.PublicKey  { return keys.Named(name).Pub() }
 
 // view is a cut of a few twins.
 type view struct {

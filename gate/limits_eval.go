@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/twin"
 )
 
@@ -97,7 +98,7 @@ func (j *judged) outOfRange(r *Range) (code, text, fix string) {
 		}
 	}
 	if x < lo || x > hi {
-		return "range", fmt.Sprintf("the argument %s is %g, outside %g to %g", r.Arg, x, lo, hi), fmt.Sprintf("choose a value from %g to %g", lo, hi)
+		return "range", fmt.Sprintf("the argument %s is %s, outside %g to %g", r.Arg, vaultmesh.Figure(x, lo, hi), lo, hi), fmt.Sprintf("choose a value from %g to %g", lo, hi)
 	}
 	return "", "", ""
 }
@@ -120,10 +121,19 @@ func (j *judged) tooSteep(r *Ramp) (code, text, fix string) {
 		return "bound", "the bound of the ramp is missing or negative; " + why, "correct the twin's definition or the limits file"
 	}
 	if d := math.Abs(x - now); d > most {
-		return "ramp", fmt.Sprintf("the argument %s is %g, %g away from the reported %s of %g, more than %g", r.Arg, x, d, r.Property, now, most),
-			fmt.Sprintf("choose a value from %g to %g, then go on in steps", now-most, now+most)
+		return "ramp", fmt.Sprintf("the argument %s is %s, %s away from the reported %s of %s, more than %g", r.Arg, vaultmesh.Figure(x, now-most, now+most), vaultmesh.Figure(d, most), r.Property, vaultmesh.Figure(now), most),
+			fmt.Sprintf("choose a value from %s to %s, then go on in steps", within(now-most, now), within(now+most, now))
 	}
 	return "", "", ""
+}
+
+// within writes an end of what is allowed, with so few digits that whoever types it is inside: rounded towards the middle.
+func within(end, middle float64) string {
+	rounded, err := strconv.ParseFloat(vaultmesh.Figure(end), 64)
+	if err != nil || math.Abs(rounded-middle) > math.Abs(end-middle) {
+		return fmt.Sprint(end)
+	}
+	return fmt.Sprint(rounded)
 }
 
 func (j *judged) interlocked(r *Interlock) (code, text, fix string) {

@@ -86,7 +86,7 @@ func judge(v whatif.Verdict) []Reason {
 				no = append(no, Reason{Code: "what_if.more", Text: fmt.Sprintf("%d more limits do not hold", max(v.NewTotal, len(v.New))-maxShown)})
 				break
 			}
-			text := fmt.Sprintf("%s of %.128s would be %g %s, the limit is %g", n.Limit, n.Element, n.Value, n.Unit, n.Bound)
+			text := fmt.Sprintf("%s of %.128s would be %s %s, the limit is %s", n.Limit, n.Element, vaultmesh.Figure(n.Value, n.Bound), n.Unit, vaultmesh.Figure(n.Bound, n.Value))
 			if n.Outage != "" {
 				text += fmt.Sprintf(" after the loss of %.128s", n.Outage)
 			}

@@ -352,6 +352,26 @@ func TestSettleBeforeVisible(t *testing.T) {
 }
 
 // What Settle has let pass is still there after a crash: it waits for the disk, not for the memory.
+// Who settles finds what OnDurable shows: a log's checkpoint, say.
+func TestSettleFollowsOnDurable(t *testing.T) {
+	told, release := make(chan struct{}), make(chan struct{})
+	j := open(t, t.TempDir(), journal.Options{OnDurable: func(uint64) { close(told); <-release }})
+	defer j.Close()
+	if err := j.SubmitAsync(journal.Commands, put("a", "1"), func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	<-told // the commit is durable, and OnDurable has not returned
+	late, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := j.Settle(late); !errors.Is(err, context.Canceled) {
+		t.Errorf("settled before OnDurable was told: %v", err)
+	}
+	close(release)
+	if err := j.Settle(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSettle(t *testing.T) {
 	release := make(chan struct{})
 	applied := make(chan struct{}, 1)

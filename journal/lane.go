@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -195,23 +196,23 @@ func (l *lane) finish() {
 	}
 }
 
-// acknowledge moves the durable number and the mark forward. The write-ahead log is one, so a durable commit makes all
-// earlier ones durable too, whichever lane they came from.
+// acknowledge moves the durable number and the mark forward, tells OnDurable, and then those who settle: they find what
+// OnDurable shows. The write-ahead log is one, so a durable commit makes all earlier ones durable too, whichever lane
+// they came from.
 func (j *Journal) acknowledge(commit uint64) {
-	for {
-		old := j.durable.Load()
-		if commit <= old {
-			break
-		}
-		if j.durable.CompareAndSwap(old, commit) {
-			break
-		}
-	}
-	j.settled.advance(j.durable.Load())
+	raise(&j.durable, commit)
 	if err := j.writeMark(); err != nil {
 		j.o.Log.Warn("cannot write the mark of the last acknowledged commit", "error", err)
 	}
 	if j.o.OnDurable != nil {
 		j.o.OnDurable(commit)
+	}
+	raise(&j.told, commit)
+	j.settled.advance(j.told.Load())
+}
+
+// raise makes n at least v.
+func raise(n *atomic.Uint64, v uint64) {
+	for old := n.Load(); old < v && !n.CompareAndSwap(old, v); old = n.Load() {
 	}
 }

@@ -34,6 +34,8 @@ type Options struct {
 	// Ballast is the size in bytes of a file that is given up when the disk is full, so that commits under way finish
 	// and the node can still close. Default 32 MiB; negative means none.
 	Ballast int64
+	// MemTable is how many bytes of commits are held in memory before they are written as a table. Default 64 MiB.
+	MemTable uint64
 	// FS replaces the operating system's file system in tests.
 	FS  vfs.FS
 	Log *slog.Logger
@@ -54,6 +56,7 @@ type Journal struct {
 
 	applied atomic.Uint64 // number of the last commit of which a reader may have seen something
 	durable atomic.Uint64 // number of the last durable commit
+	told    atomic.Uint64 // number of the last durable commit of which OnDurable has been told
 	settled settling
 	full    atomic.Bool // the disk is full: refuse until restarted with space
 	metrics metrics
@@ -81,6 +84,9 @@ func Open(dir string, o Options) (*Journal, error) {
 	if o.Ballast == 0 {
 		o.Ballast = 32 << 20
 	}
+	if o.MemTable == 0 {
+		o.MemTable = 64 << 20
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, dir, "cannot create the folder").Because(err).WithFix("check the path and its permissions")
 	}
@@ -96,7 +102,7 @@ func Open(dir string, o Options) (*Journal, error) {
 		FS:                          vfs.OnDiskFull(inner, j.diskFull),
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                64 << 20,
+		MemTableSize:                o.MemTable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
@@ -170,6 +176,7 @@ func (j *Journal) recover() error {
 	}
 	j.applied.Store(j.commit)
 	j.durable.Store(j.commit)
+	j.told.Store(j.commit)
 	acked, f, err := openMark(filepath.Join(j.dir, "acknowledged"))
 	if err != nil {
 		return err

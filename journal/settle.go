@@ -30,11 +30,11 @@ func (s *settling) advance(commit uint64) {
 	}
 }
 
-// Settle returns when everything that was applied, and so could be read, before the call is durable. A reader that
-// shows what it read to others calls it first: what was seen must not be undone by a crash.
+// Settle returns when everything that was applied, and so could be read, before the call is durable and OnDurable knows.
+// A reader that shows what it read to others calls it first: what was seen must not be undone by a crash.
 func (j *Journal) Settle(ctx context.Context) error {
 	commit := j.applied.Load()
-	if j.durable.Load() >= commit {
+	if j.told.Load() >= commit {
 		return nil
 	}
 	s, c := &j.settled, make(chan struct{})
@@ -45,8 +45,8 @@ func (j *Journal) Settle(ctx context.Context) error {
 	}
 	s.waiters[c] = commit
 	s.mu.Unlock()
-	if j.durable.Load() >= commit { // it came between the look and the wait
-		s.advance(j.durable.Load())
+	if j.told.Load() >= commit { // it came between the look and the wait
+		s.advance(j.told.Load())
 	}
 	select {
 	case <-c:

@@ -9,13 +9,16 @@ import (
 // Keys of the log in the journal. Numbers are eight bytes big-endian, so that scans are in order.
 //
 //	l/e/<index>            receipt: the exact envelope bytes
-//	l/n/<level><index>     hash of a complete node of the tree, at the levels 0, 8, 16 and so on (the bottoms of
-//	                       C2SP tiles); level 0 holds the leaf hashes
+//	l/n/<0><index>         the leaf hashes of a complete tile, 256 in a row, under the index of its first leaf
+//	l/n/<level><index>     hash of a complete node of the tree, at the levels 8, 16 and so on (the bottoms of C2SP tiles)
 //	l/s/<subject>          head of a subject's own chain: count, index and leaf of its last receipt
-//	l/i/<subject>\0<seq>   index of the receipt with that number in the subject's chain
+//	l/i/<subject>\0<seq>   where the receipts of the subject are that a complete tile has, from that number on: see positions
+//	l/f/                   what searches read: see search_index.go
 //	l/c                    the latest checkpoint
-//	l/a/                   once held time-stamps over whole notes; not used any more
 //	l/j/                   anchors: see package anchor
+//	l/q/                   once held a search index; deleted
+//
+// What belongs to a complete tile is written in the commit that completes it; the last tile's is in memory: see tail.
 var keyCheckpoint = []byte("l/c")
 
 func keyEntry(i uint64) []byte { return binary.BigEndian.AppendUint64([]byte("l/e/"), i) }

@@ -2,11 +2,9 @@ package lawchain_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,22 +12,15 @@ import (
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"go.uber.org/goleak"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-type signer ed25519.PrivateKey
-
-func (s signer) Sign(m []byte) ([]byte, error) { return ed25519.Sign(ed25519.PrivateKey(s), m), nil }
-func (s signer) KeyID() string {
-	return receipt.KeyID(ed25519.PrivateKey(s).Public().(ed25519.PublicKey))
-}
 
 // fixture is a journal with a log on it.
 type fixture struct {
@@ -37,34 +28,10 @@ type fixture struct {
 	l *lawchain.Log
 }
 
-var testKey = func() (s note.Signer, v note.Verifier) {
-	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("deterministic", 10)), "vaultmesh.test/log")
-	if err == nil {
-		s, err = note.NewSigner(sk)
-	}
-	if err == nil {
-		v, err = note.NewVerifier(vk)
-	}
-	if err != nil {
-		panic(err)
-	}
-	return s, v
-}
-
 func newLog(t testing.TB, dir string) fixture {
 	t.Helper()
-	s, v := testKey()
-	l := lawchain.New(lawchain.Options{Domain: "test", Signer: s, Verifier: v, Receipts: signer(ed25519.NewKeyFromSeed(make([]byte, 32))),
-		Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
-	j, err := journal.Open(dir, journal.Options{Ballast: -1, Seal: l.Seal, OnDurable: l.Durable})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Load(j); err != nil {
-		_ = j.Close()
-		t.Fatal(err)
-	}
-	return fixture{j, l}
+	l := logs.Open(t, dir)
+	return fixture{l.J, l.Log}
 }
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -92,7 +59,7 @@ func (f fixture) append(t testing.TB, lane journal.Lane, drafts ...receipt.Draft
 func TestProofs(t *testing.T) {
 	f := newLog(t, t.TempDir())
 	defer f.j.Close()
-	_, v := testKey()
+	v := logs.Notes.Verifier
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -155,21 +122,27 @@ func TestSubjectChains(t *testing.T) {
 		if err != nil || len(indexes) < 7 {
 			t.Fatalf("subject %d: %v %v", s, indexes, err)
 		}
-		var prev *receipt.Ref
-		for seq, i := range indexes {
-			e, err := f.l.Receipt(i)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := receipt.Open(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Seq != uint64(seq) || (prev == nil) != (r.Prev == nil) || prev != nil && *r.Prev != *prev {
-				t.Fatalf("receipt %d of subject %d: link %+v, want after %+v", seq, s, r.Link, prev)
-			}
-			prev = &receipt.Ref{Index: i, Leaf: r.Leaf}
+		f.chain(t, indexes)
+	}
+}
+
+// chain fails where the receipts of a subject are not one gapless chain.
+func (f fixture) chain(t *testing.T, indexes []vaultmesh.LogIndex) {
+	t.Helper()
+	var prev *receipt.Ref
+	for seq, i := range indexes {
+		e, err := f.l.Receipt(i)
+		if err != nil {
+			t.Fatal(err)
 		}
+		r, err := receipt.Open(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Seq != uint64(seq) || (prev == nil) != (r.Prev == nil) || prev != nil && *r.Prev != *prev {
+			t.Fatalf("receipt %d of %s: link %+v, want after %+v", seq, r.Subject, r.Link, prev)
+		}
+		prev = &receipt.Ref{Index: i, Leaf: r.Leaf}
 	}
 }
 

@@ -43,8 +43,12 @@ type Log struct {
 	signers []note.Signer // of checkpoints: more than one while a rotation overlaps
 
 	heads heads
+	late  map[string]struct{} // subjects of busy kinds, whose heads Seal writes once for the commit; owned as the tail is
 
 	nodes nodes
+
+	tail    tail   // what is not written yet
+	singles uint64 // one above the number of the tile of which an earlier version has written some of it; 0: none
 
 	touched touched                    // for the state tree
 	indexed atomic.Pointer[indexState] // what an older log still lacks in its search index
@@ -77,15 +81,15 @@ var factory = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 
 // New returns a log that has not yet seen its journal: Load must follow before any use.
 func New(o Options) *Log {
-	l := &Log{o: o, signers: []note.Signer{o.Signer}, tree: factory.NewEmptyRange(0), heads: newHeads(), nodes: newNodes(), notify: make(chan struct{}, 1)}
+	l := &Log{o: o, signers: []note.Signer{o.Signer}, tree: factory.NewEmptyRange(0), heads: newHeads(), late: map[string]struct{}{}, nodes: newNodes(), notify: make(chan struct{}, 1)}
 	if l.o.Unsigned == nil {
 		l.o.Unsigned = func(string) bool { return false }
 	}
 	return l
 }
 
-// Load restores the tail from the journal: O(log n) reads. It fails with kind Corrupt where the stored checkpoint is
-// not signed by this log's key or does not match the stored tree.
+// Load restores the tail from the journal: O(log n) reads, and at most 255 receipts. It fails with kind Corrupt where the
+// stored checkpoint is not signed by this log's key or does not match the stored tree.
 func (l *Log) Load(r journal.Reader) error {
 	const op = "lawchain.load"
 	l.r.Store(&r)
@@ -119,6 +123,9 @@ func (l *Log) Load(r journal.Reader) error {
 			WithFix("restore the data folder from a backup or a replica")
 	}
 	l.tree = tree
+	if err := l.loadTail(r, cp.Size); err != nil {
+		return err
+	}
 	l.latest.Store(&Checkpoint{Size: cp.Size, Root: root, Note: raw})
 	return l.loadIndex(r, cp.Size)
 }
@@ -130,26 +137,28 @@ func (l *Log) Append(tx journal.Tx, d receipt.Draft) (vaultmesh.LogIndex, vaultm
 	if err != nil {
 		return 0, vaultmesh.Digest{}, err
 	}
-	p, err := l.encode(d, h)
-	if err != nil {
+	var p Prepared
+	if err := l.encode(&p, d, h); err != nil {
 		return 0, vaultmesh.Digest{}, vaultmesh.Wrap(err, "lawchain.append", d.Subject)
 	}
-	return l.append(tx, p)
+	return l.append(tx, &p)
 }
 
 // append adds an encoded receipt whose link fits the head of its subject.
 func (l *Log) append(tx journal.Tx, p *Prepared) (vaultmesh.LogIndex, vaultmesh.Digest, error) {
 	index := l.tree.End()
 	hashes := append([][]byte(nil), l.tree.Hashes()...)
-	wasDirty := l.dirty
+	wasDirty, was := l.dirty, l.tail.now()
+	subject, after := p.draft.Subject, p.after
 	tx.OnRollback(func() {
 		// The range over [0, index) existed a moment ago, so rebuilding it cannot fail.
 		l.tree, _ = factory.NewRange(0, index, hashes)
 		l.dirty = wasDirty
-		l.heads.set(p.draft.Subject, p.after)
+		l.tail.back(was)
+		l.heads.set(subject, after)
 	})
 	err := l.tree.Append(p.leaf[:], func(id compact.NodeID, hash []byte) {
-		if id.Level%tileHeight == 0 {
+		if id.Level > 0 && id.Level%tileHeight == 0 {
 			tx.Put(keyNode(id.Level, id.Index), append([]byte(nil), hash...))
 		}
 	})
@@ -158,10 +167,14 @@ func (l *Log) append(tx journal.Tx, p *Prepared) (vaultmesh.LogIndex, vaultmesh.
 	}
 	next := head{count: p.after.count + 1, index: vaultmesh.LogIndex(index), leaf: p.leaf}
 	tx.Put(keyEntry(index), p.envelope)
-	tx.Put(keyHead(p.draft.Subject), next.encode())
-	tx.Put(keySubject(p.draft.Subject, p.after.count), keyEntry(index)[4:])
+	if busy(p.draft.Kind) {
+		l.late[subject] = struct{}{}
+	} else {
+		tx.Put(keyHead(subject), next.encode())
+	}
 	l.heads.set(p.draft.Subject, next)
-	l.index(tx, index, &p.draft)
+	l.touched.note(index, p.draft.Kind, p.draft.Subject)
+	l.note(tx, &p.row)
 	l.dirty = true
 	return next.index, p.leaf, nil
 }
@@ -183,6 +196,12 @@ func (l *Log) Seal(tx journal.Tx, commit uint64) {
 	}
 	tx.Put(keyCheckpoint, signed)
 	l.dirty = false
+	for subject := range l.late {
+		if h, _, ok := l.heads.get(subject); ok && h.count > 0 {
+			tx.Put(keyHead(subject), h.encode())
+		}
+	}
+	clear(l.late)
 	l.heads.sealed()
 	l.mu.Lock()
 	l.pending = append(l.pending, sealed{commit, &Checkpoint{Size: size, Root: root, Note: signed}})

@@ -2,6 +2,7 @@ package lawchain
 
 import (
 	"bytes"
+	"slices"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/transparency-dev/merkle/compact"
@@ -25,11 +26,12 @@ type tileID struct {
 	n     uint64
 }
 
-// pyramid holds all hashes of a complete tile by level, the bottom first.
+// pyramid holds the hashes of a tile by level, the bottom first: all of a complete tile, and of one that grows those that
+// are complete. It is never changed.
 type pyramid [tileHeight + 1][][]byte
 
 // nodes reads hashes of complete nodes. The journal keeps those at the bottom of tiles only; those between are computed,
-// once for each complete tile as long as it is in the cache.
+// once for each tile as long as it is in the cache, and of one that grows those that came since.
 type nodes struct{ tiles *lru.Cache[tileID, *pyramid] }
 
 func newNodes() nodes {
@@ -45,29 +47,36 @@ func (l *Log) node(id compact.NodeID) ([]byte, error) {
 	up := id.Level % tileHeight
 	level, first, width := id.Level-up, id.Index<<up, uint64(1)<<up
 	t := tileID{level / tileHeight, first / tileWidth}
-	if cp := l.Checkpoint(); cp == nil || cp.Size>>level < (t.n+1)*tileWidth {
-		hashes, err := l.bottom(level, first, width) // the tile still grows
-		if err != nil {
-			return nil, err
-		}
-		for range up {
-			hashes = parents(hashes)
-		}
-		return hashes[0], nil
-	}
+	at := (first % tileWidth) >> up
 	p, ok := l.nodes.tiles.Get(t)
 	if !ok {
-		hashes, err := l.bottom(level, t.n*tileWidth, tileWidth)
-		if err != nil {
-			return nil, err
-		}
-		p = &pyramid{hashes}
-		for i := range tileHeight {
-			p[i+1] = parents(p[i])
-		}
-		l.nodes.tiles.Add(t, p)
+		p = &pyramid{}
 	}
-	return p[up][(first%tileWidth)>>up], nil
+	if at < uint64(len(p[up])) {
+		return p[up][at], nil
+	}
+	count := first%tileWidth + width
+	if cp := l.Checkpoint(); cp != nil && cp.Size>>level > t.n*tileWidth {
+		count = max(count, min(tileWidth, cp.Size>>level-t.n*tileWidth))
+	}
+	have := uint64(len(p[0]))
+	more, err := l.bottom(level, t.n*tileWidth+have, count-have)
+	if err != nil {
+		return nil, err
+	}
+	p = p.grow(more)
+	l.nodes.tiles.Add(t, p)
+	return p[up][at], nil
+}
+
+// grow returns the pyramid with further hashes at its bottom.
+func (p *pyramid) grow(more [][]byte) *pyramid {
+	next := &pyramid{append(slices.Clip(p[0]), more...)}
+	for i := range tileHeight {
+		below, have := next[i], len(p[i+1])
+		next[i+1] = append(slices.Clip(p[i+1]), parents(below[2*have:])...)
+	}
+	return next
 }
 
 // bottom reads hashes at the bottom of a tile.
@@ -86,7 +95,7 @@ func (l *Log) bottom(level uint, first, width uint64) ([][]byte, error) {
 	return hashes, err
 }
 
-// parents returns the hashes one level up; their number is even.
+// parents returns the hashes one level up; a last one without a neighbour has none.
 func parents(hashes [][]byte) [][]byte {
 	up := make([][]byte, len(hashes)/2)
 	for i := range up {

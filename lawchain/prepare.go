@@ -13,6 +13,7 @@ type Prepared struct {
 	seen     uint64 // generation of the heads at which that was the head
 	envelope []byte
 	leaf     vaultmesh.Digest
+	row      row
 }
 
 // Prepare encodes and signs d outside of the journal's operations, on the caller's own time, for [Log.AppendPrepared].
@@ -22,11 +23,10 @@ func (l *Log) Prepare(d receipt.Draft) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.encode(d, h)
-	if err != nil {
+	p := &Prepared{seen: seen}
+	if err := l.encode(p, d, h); err != nil {
 		return nil, vaultmesh.Wrap(err, "lawchain.prepare", d.Subject)
 	}
-	p.seen = seen
 	return p, nil
 }
 
@@ -39,8 +39,8 @@ func (l *Log) AppendPrepared(tx journal.Tx, p *Prepared) (vaultmesh.LogIndex, va
 	return l.append(tx, p)
 }
 
-// encode makes the envelope of the receipt that follows h in its subject's chain.
-func (l *Log) encode(d receipt.Draft, h head) (*Prepared, error) {
+// encode sets p to the receipt that follows h in its subject's chain.
+func (l *Log) encode(p *Prepared, d receipt.Draft, h head) error {
 	link := receipt.Link{Seq: h.count}
 	if h.count > 0 {
 		link.Prev = &receipt.Ref{Index: h.index, Leaf: h.leaf}
@@ -51,7 +51,9 @@ func (l *Log) encode(d receipt.Draft, h head) (*Prepared, error) {
 	}
 	envelope, err := receipt.Encode(l.o.Domain, d, link, signer)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &Prepared{draft: d, after: h, envelope: envelope, leaf: receipt.LeafHash(envelope)}, nil
+	p.draft, p.after, p.envelope, p.leaf = d, h, envelope, receipt.LeafHash(envelope)
+	p.row = rowOf(&p.draft, link.Seq, p.leaf)
+	return nil
 }

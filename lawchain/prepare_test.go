@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/receipt"
 )
 
 // Receipts that were signed outside of the commits end up in gapless chains, also where many submitters race for the
@@ -41,21 +40,7 @@ func TestPreparedReceiptsFormChains(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var prev *receipt.Ref
-		for seq, i := range indexes {
-			e, err := f.l.Receipt(i)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := receipt.Open(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Seq != uint64(seq) || (prev == nil) != (r.Prev == nil) || prev != nil && *prev != *r.Prev {
-				t.Fatalf("receipt %d of subject %d: seq %d, prev %v, want %v", seq, s, r.Seq, r.Prev, prev)
-			}
-			prev = &receipt.Ref{Index: i, Leaf: r.Leaf}
-		}
+		f.chain(t, indexes)
 		total += len(indexes)
 	}
 	if total != submitters*each {

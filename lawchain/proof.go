@@ -1,8 +1,6 @@
 package lawchain
 
 import (
-	"encoding/binary"
-
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -28,47 +26,6 @@ func (l *Log) Receipt(i vaultmesh.LogIndex) ([]byte, error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "receipt %d is missing from the journal", i)
 	}
 	return b, nil
-}
-
-// Subject returns the indexes of a subject's receipts from number from on, in order, at most limit.
-func (l *Log) Subject(subject string, from uint64, limit int) ([]vaultmesh.LogIndex, error) {
-	var out []vaultmesh.LogIndex
-	lo := keySubject(subject, from)
-	hi := append(keySubject(subject, 0)[:len(lo)-9], 1)
-	size := uint64(0)
-	if cp := l.Checkpoint(); cp != nil {
-		size = cp.Size
-	}
-	err := l.reader().Scan(lo, hi, func(_, v []byte) (bool, error) {
-		if len(v) != 8 {
-			return false, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the index of the subject is damaged")
-		}
-		i := binary.BigEndian.Uint64(v)
-		if i >= size {
-			return false, nil // applied, not yet durable
-		}
-		out = append(out, vaultmesh.LogIndex(i))
-		return len(out) < limit, nil
-	})
-	return out, err
-}
-
-// SubjectSince returns the indexes of a subject's receipts that are at least index, in order, at most limit. It reads
-// what it returns and little more, however long the subject's chain is.
-func (l *Log) SubjectSince(subject string, index vaultmesh.LogIndex, limit int) ([]vaultmesh.LogIndex, error) {
-	v, ok, err := l.reader().Get(keyHead(subject))
-	if err != nil || !ok {
-		return nil, err
-	}
-	h, ok := decodeHead(v)
-	if !ok {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the head of the subject is damaged")
-	}
-	seq, err := l.seqOf(subject, h.count, uint64(index))
-	if err != nil {
-		return nil, err
-	}
-	return l.Subject(subject, seq, limit)
 }
 
 // Inclusion returns the RFC 6962 audit path of receipt i in the tree of the given size.

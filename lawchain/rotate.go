@@ -1,8 +1,9 @@
 package lawchain
 
 import (
+	"cmp"
 	"crypto/ed25519"
-	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,36 +36,93 @@ func ReadKeys(r journal.Reader, d vaultmesh.Domain, roots []ed25519.PublicKey) (
 	if err != nil {
 		return nil, vaultmesh.Wrap(err, op, string(d))
 	}
-	var chain []receipt.KeyEntry
-	subject := receipt.KeySubject(d)
-	lo := keySubject(subject, 0)
-	hi := append(slices.Clone(lo[:len(lo)-9]), 1)
-	var indexes []uint64
-	err = r.Scan(lo, hi, func(_, v []byte) (bool, error) {
-		if len(v) != 8 || len(indexes) == receipt.MaxKeys {
-			return false, vaultmesh.Errorf(vaultmesh.Corrupt, op, subject, "the index of the subject is damaged, or longer than %d", receipt.MaxKeys)
-		}
-		indexes = append(indexes, binary.BigEndian.Uint64(v))
-		return true, nil
-	})
+	chain, err := readChain(r, receipt.KeySubject(d), func(*receipt.KeyEntry) (bool, bool) { return true, true })
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range indexes {
-		raw, ok, err := r.Get(keyEntry(i))
+	h, err := receipt.FollowKeys(d, pinned, roots, chain)
+	if err != nil {
+		return nil, err
+	}
+	renewed, err := readRenewals(r, d, h)
+	if err != nil || len(renewed) == 0 {
+		return h, err
+	}
+	chain = append(chain, renewed...)
+	slices.SortFunc(chain, func(a, b receipt.KeyEntry) int { return cmp.Compare(a.Index, b.Index) })
+	return receipt.FollowKeys(d, pinned, roots, chain)
+}
+
+// readRenewals reads the newest renewal of the delegation of each present key: a domain that has a root renews for as long
+// as it lives, and what ended meanwhile decides about nothing that the node does.
+func readRenewals(r journal.Reader, d vaultmesh.Domain, h *receipt.KeyHistory) ([]receipt.KeyEntry, error) {
+	type present struct {
+		public ed25519.PublicKey
+		since  vaultmesh.LogIndex // of the statement that vouches for it so far
+	}
+	want := map[string]present{}
+	for _, purpose := range []string{receipt.PurposeLog, receipt.PurposeReceipt, receipt.PurposeCapability} {
+		live := h.Live(purpose)
+		if len(live) == 0 {
+			continue
+		}
+		k := live[len(live)-1]
+		if since, ok := k.Vouched(); ok {
+			want[purpose] = present{k.Public, since}
+		}
+	}
+	if len(want) == 0 {
+		return nil, nil
+	}
+	return readChain(r, receipt.RenewalSubject(d), func(e *receipt.KeyEntry) (keep, more bool) {
+		maps.DeleteFunc(want, func(_ string, k present) bool { return e.Index < k.since }) // nothing newer is to come
+		b, err := receipt.ReadBody[receipt.KeyBody](&e.Receipt)
+		if err != nil {
+			return true, true // whoever follows it says what is wrong
+		}
+		if k, ok := want[b.Purpose]; ok && k.public.Equal(ed25519.PublicKey(b.Key)) {
+			delete(want, b.Purpose)
+			keep = true
+		}
+		return keep, len(want) > 0
+	})
+}
+
+// readChain reads receipts about keys, from the last one back, as long as the caller wants more: what the newest receipts
+// of a subject are is found through its head alone. It returns those to keep in the order of the log.
+func readChain(r journal.Reader, subject string, choose func(*receipt.KeyEntry) (keep, more bool)) (chain []receipt.KeyEntry, err error) {
+	const op = "lawchain.keys"
+	count, last, _, ok, err := NewStored(r).Head(subject)
+	if err != nil || !ok {
+		return nil, err
+	}
+	for more := true; more && count > 0; {
+		count--
+		raw, ok, err := r.Get(keyEntry(uint64(last)))
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, subject, "receipt %d is missing from the journal", i)
+			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, subject, "receipt %d is missing from the journal", last)
 		}
 		e, err := receipt.Open(raw)
 		if err != nil {
 			return nil, vaultmesh.Wrap(err, op, subject)
 		}
-		chain = append(chain, receipt.KeyEntry{Index: vaultmesh.LogIndex(i), Receipt: e})
+		if e.Subject != subject || e.Seq != count || (count > 0) != (e.Prev != nil) {
+			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, subject, "receipt %d is not number %d of the subject", last, count)
+		}
+		var keep bool
+		entry := receipt.KeyEntry{Index: last, Receipt: e}
+		if keep, more = choose(&entry); keep {
+			chain = append(chain, entry)
+		}
+		if count > 0 {
+			last = e.Prev.Index
+		}
 	}
-	return receipt.FollowKeys(d, pinned, roots, chain)
+	slices.Reverse(chain)
+	return chain, nil
 }
 
 // UseKeys gives the log the history of its keys and the signers of its checkpoints: one for each key of the log that is
@@ -125,26 +183,23 @@ func fits(h *receipt.KeyHistory, signers []note.Signer) error {
 // receipts is not changed: a node takes up a new one when it starts.
 func (l *Log) ChangeKeys(tx journal.Tx, actor vaultmesh.Principal, at time.Time, bodies []receipt.KeyBody, roots []ed25519.PublicKey, signers []note.Signer) (*receipt.KeyHistory, error) {
 	const op = "lawchain.keys"
-	for _, b := range bodies {
-		body, err := receipt.Body(b)
-		if err != nil {
-			return nil, err
-		}
-		index, _, err := l.Append(tx, receipt.Draft{Kind: b.Act, Subject: receipt.KeySubject(l.o.Domain), Actor: actor, Time: at, Body: body})
-		if err != nil {
-			return nil, err
-		}
-		h, err := ReadKeys(tx, l.o.Domain, roots)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(h.Skipped, index) {
-			return nil, vaultmesh.Errorf(vaultmesh.Denied, op, b.Purpose, "no key that may speak here stands behind the %s", b.Act)
-		}
-	}
-	h, err := ReadKeys(tx, l.o.Domain, roots)
+	h, err := l.keysSoFar(tx, roots)
 	if err != nil {
 		return nil, err
+	}
+	for _, b := range bodies {
+		e, err := l.appendKey(tx, receipt.Draft{Kind: b.Act, Subject: receipt.KeySubject(l.o.Domain), Actor: actor, Time: at}, b)
+		if err != nil {
+			return nil, err
+		}
+		next, counts, err := h.Then(l.o.Domain, e)
+		if err != nil {
+			return nil, err
+		}
+		if !counts {
+			return nil, vaultmesh.Errorf(vaultmesh.Denied, op, b.Purpose, "no key that may speak here stands behind the %s", b.Act)
+		}
+		h = next
 	}
 	if err := fits(h, signers); err != nil {
 		return nil, err
@@ -155,6 +210,38 @@ func (l *Log) ChangeKeys(tx journal.Tx, actor vaultmesh.Principal, at time.Time,
 	l.history.Store(h)
 	return h, nil
 }
+
+// keysSoFar returns the history of the keys that the log holds already; it reads it where that is of other roots.
+func (l *Log) keysSoFar(tx journal.Tx, roots []ed25519.PublicKey) (*receipt.KeyHistory, error) {
+	if h := l.history.Load(); h != nil && h.RootedIn(roots) {
+		return h, nil
+	}
+	h, err := ReadKeys(tx, l.o.Domain, roots)
+	if err == nil && h == nil {
+		err = vaultmesh.Errorf(vaultmesh.Conflict, "lawchain.keys", string(l.o.Domain), "the domain has not begun")
+	}
+	return h, err
+}
+
+// appendKey appends a statement about a key, and returns it as the log holds it.
+func (l *Log) appendKey(tx journal.Tx, d receipt.Draft, b receipt.KeyBody) (receipt.KeyEntry, error) {
+	if b.Act == receipt.KeyRenewed {
+		d.Subject = receipt.RenewalSubject(l.o.Domain)
+	}
+	var err error
+	if d.Body, err = receipt.Body(b); err != nil {
+		return receipt.KeyEntry{}, err
+	}
+	index, _, err := l.Append(tx, d)
+	if err != nil {
+		return receipt.KeyEntry{}, err
+	}
+	return receipt.KeyEntry{Index: index, Receipt: receipt.Receipt{Domain: l.o.Domain, Draft: d}}, nil
+}
+
+// Keys returns the history of the log's keys as of the last change; nil where [Log.UseKeys] was not called. Of renewed
+// delegations it holds those of the present keys.
+func (l *Log) Keys() *receipt.KeyHistory { return l.history.Load() }
 
 // Open verifies a checkpoint of this log that was stored or published at some time, by the key that counted then.
 func (l *Log) Open(signed []byte) (*Checkpoint, error) {

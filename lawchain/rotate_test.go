@@ -75,7 +75,7 @@ func (r *rotating) open(signers ...string) {
 		list = append(list, r.signer(s))
 	}
 	r.signer("receipts")
-	r.log = lawchain.New(lawchain.Options{Domain: "rotate"})
+	r.log = lawchain.New(lawchain.Options{Domain: "rotate", Unsigned: func(kind string) bool { return kind == receipt.KeyRenewed }})
 	var err error
 	if r.j, err = journal.Open(r.dir, journal.Options{Seal: r.log.Seal, OnDurable: r.log.Durable}); err != nil {
 		r.t.Fatal(err)

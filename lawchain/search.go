@@ -1,7 +1,7 @@
 package lawchain
 
 import (
-	"encoding/binary"
+	"bytes"
 	"encoding/hex"
 	"slices"
 	"time"
@@ -92,7 +92,8 @@ type search struct {
 	r        journal.Reader
 	q        *Search
 	size     uint64   // of the durable log
-	prefixes [][]byte // of the records that are read, all in the order of places; none: the subject's chain
+	class    string   // of the blocks that are read
+	prefixes [][]byte // of those blocks; none: the subject's chain
 	lo, hi   place    // the first place that may be returned and the last
 	after    place    // the last place that was looked at
 	begun    bool
@@ -163,10 +164,13 @@ func (s *search) choose() {
 	switch {
 	case q.Subject != "":
 	case q.Twin != "":
+		s.class = searchTwin
 		s.prefixes = [][]byte{searchPrefix(searchTwin, string(q.Twin))}
 	case q.Actor != "" && !wantsBusy:
+		s.class = searchActor
 		s.prefixes = [][]byte{searchPrefix(searchActor, string(q.Actor))}
 	default:
+		s.class = searchKind
 		kinds := receipt.Kinds()
 		if len(q.Kinds) > 0 {
 			kinds = slices.Clone(q.Kinds)
@@ -185,37 +189,103 @@ func (s *search) next() ([]place, error) {
 	if s.prefixes == nil {
 		return s.chain()
 	}
-	from := s.lo
-	if s.begun && s.lo.before(s.after) {
-		from = s.after
-	}
-	var out []place
+	out := s.fromTail() // before the journal: see tail
 	for _, prefix := range s.prefixes {
-		lo := from.append(slices.Clone(prefix))
-		if s.begun && from == s.after {
-			lo = append(lo, 0)
-		}
-		hi := append(s.hi.append(slices.Clone(prefix)), 0)
-		n := 0
-		err := s.r.Scan(lo, hi, func(k, _ []byte) (bool, error) {
-			if len(k) != len(prefix)+placeSize {
-				return false, vaultmesh.Errorf(vaultmesh.Corrupt, "receipts.search", "", "a record of the search index is damaged")
-			}
-			out = append(out, decodePlace(k[len(prefix):]))
-			n++
-			return n < scanBatch, nil
-		})
+		found, err := s.fromBlocks(prefix)
 		if err != nil {
 			return nil, err
 		}
+		out = append(out, found...)
 	}
-	slices.SortFunc(out, func(a, b place) int {
-		if a.before(b) {
+	sortPlaces(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), scanBatch)], nil
+}
+
+// wanted reports whether a place lies within the times of the query and behind the cursor.
+func (s *search) wanted(p place) bool {
+	return !p.before(s.lo) && !s.hi.before(p) && (!s.begun || s.after.before(p))
+}
+
+// fromTail returns the places that are not in blocks yet.
+func (s *search) fromTail() (out []place) {
+	s.l.tail.each(func(i uint64, r *row) {
+		if p := (place{r.time, i}); s.selects(r) && s.wanted(p) {
+			out = append(out, p)
+		}
+	})
+	return out
+}
+
+// selects reports whether a row is one that the blocks of the search would hold.
+func (s *search) selects(r *row) bool {
+	switch s.class {
+	case searchTwin:
+		return r.twin == string(s.q.Twin)
+	case searchActor:
+		return r.actor == string(s.q.Actor) && !busy(r.kind)
+	}
+	return len(s.q.Kinds) == 0 || slices.Contains(s.q.Kinds, r.kind)
+}
+
+// fromBlocks returns the first scanBatch wanted places of a prefix, and maybe some behind them.
+func (s *search) fromBlocks(prefix []byte) ([]place, error) {
+	from := s.lo.time
+	if s.begun {
+		from = min(from, s.after.time)
+	}
+	lo := appendBucket(slices.Clone(prefix), from>>bucketBits)
+	hi := append(appendBucket(slices.Clone(prefix), s.hi.time>>bucketBits), lastTile...)
+	var (
+		out    []place
+		bucket int64
+		worst  place // where there are enough, those behind it are not wanted
+		enough bool
+	)
+	err := s.r.Scan(lo, hi, func(k, v []byte) (bool, error) {
+		b, err := decodeBlockKey(k[len(prefix):], v)
+		if err != nil {
+			return false, err
+		}
+		if b.bucket != bucket && len(out) >= scanBatch {
+			return false, nil // all that follows is older
+		}
+		bucket = b.bucket
+		if s.begun && b.oldest() > s.after.time {
+			return true, nil // seen
+		}
+		err = b.places(func(p place) bool {
+			if enough && worst.before(p) {
+				return false
+			}
+			if s.wanted(p) {
+				out = append(out, p)
+			}
+			return true
+		})
+		if len(out) >= 4*scanBatch {
+			sortPlaces(out)
+			out = out[:scanBatch]
+			worst, enough = out[scanBatch-1], true
+		}
+		return true, err
+	})
+	return out, err
+}
+
+// lastTile is behind the last block of a bucket.
+var lastTile = bytes.Repeat([]byte{0xff}, 9)
+
+func sortPlaces(list []place) {
+	slices.SortFunc(list, func(a, b place) int {
+		switch {
+		case a == b:
+			return 0
+		case a.before(b):
 			return -1
 		}
 		return 1
 	})
-	return out[:min(len(out), scanBatch)], nil
 }
 
 // chain reads the subject's own chain backwards: by index, since a subject's times may be out of order.
@@ -226,19 +296,19 @@ func (s *search) chain() ([]place, error) {
 	}
 	end := h.count
 	if s.begun {
-		if end, err = s.l.seqOf(s.q.Subject, h.count, s.after.index); err != nil {
+		if end, err = s.l.seqOf(s.r, s.q.Subject, h.count, s.after.index); err != nil {
 			return nil, err
 		}
 	}
 	var out []place
-	for ; end > 0 && len(out) < scanBatch; end-- {
-		i, err := s.l.subjectIndex(s.q.Subject, end-1)
-		if err != nil {
-			return nil, err
+	err = s.l.chainFrom(s.r, s.q.Subject, end-min(end, scanBatch), func(seq, i uint64) bool {
+		if seq < end {
+			out = append(out, place{s.after.time, i})
 		}
-		out = append(out, place{s.after.time, i})
-	}
-	return out, nil
+		return seq+1 < end
+	})
+	slices.Reverse(out)
+	return out, err
 }
 
 func (s *search) chainHead() (head, bool, error) {
@@ -270,34 +340,4 @@ func (s *search) match(p place) (Found, bool, error) {
 	ok := (q.Subject == "" || r.Subject == q.Subject) && (q.Twin == "" || receipt.TwinOf(&r.Draft) == q.Twin) && (q.Actor == "" || r.Actor == q.Actor) &&
 		(len(q.Kinds) == 0 || slices.Contains(q.Kinds, r.Kind)) && at >= s.hi.time && at <= s.lo.time
 	return Found{vaultmesh.LogIndex(p.index), raw, r}, ok, nil
-}
-
-// subjectIndex returns the log index of the receipt with a number in its subject's chain.
-func (l *Log) subjectIndex(subject string, seq uint64) (uint64, error) {
-	v, ok, err := l.reader().Get(keySubject(subject, seq))
-	if err != nil {
-		return 0, err
-	}
-	if !ok || len(v) != 8 {
-		return 0, vaultmesh.Errorf(vaultmesh.Corrupt, "receipt.subject", subject, "the index of the subject is damaged")
-	}
-	return binary.BigEndian.Uint64(v), nil
-}
-
-// seqOf returns the number of the first receipt of a subject's chain of count receipts whose log index is at least index.
-func (l *Log) seqOf(subject string, count, index uint64) (uint64, error) {
-	lo, hi := uint64(0), count
-	for lo < hi {
-		middle := lo + (hi-lo)/2
-		i, err := l.subjectIndex(subject, middle)
-		if err != nil {
-			return 0, err
-		}
-		if i < index {
-			lo = middle + 1
-		} else {
-			hi = middle
-		}
-	}
-	return lo, nil
 }

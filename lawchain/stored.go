@@ -3,9 +3,11 @@ package lawchain
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/receipt"
 )
 
 // Stored reads the records of a log in a journal as they are, without a key and without trust in them: for publication
@@ -33,10 +35,46 @@ func (s Stored) Entries(from, to uint64, fn func(index uint64, envelope []byte) 
 }
 
 // Nodes calls fn for the hashes of complete nodes of a level of the tree with indexes in [from, to), level 0 being the
-// leaves, as Entries does.
+// leaves, as Entries does. The levels are 0, 8, 16 and so on.
 func (s Stored) Nodes(level uint, from, to uint64, fn func(index uint64, hash []byte) (bool, error)) error {
+	if level == 0 {
+		return s.leaves(from, to, fn)
+	}
 	prefix := keyNode(level, 0)[:5]
 	return s.numbered(prefix, from, to, fn)
+}
+
+// leaves reads leaf hashes: a tile of them is one record. Those of the last, incomplete tile have none, and are made from
+// the receipts.
+func (s Stored) leaves(from, to uint64, fn func(index uint64, hash []byte) (bool, error)) error {
+	const size = len(vaultmesh.Digest{})
+	next, more := from, true
+	err := s.numbered(keyNode(0, 0)[:5], from-from%tileWidth, to, func(first uint64, v []byte) (bool, error) {
+		if len(v)%size != 0 || len(v) > tileWidth*size {
+			return true, nil // the caller sees that they are missing
+		}
+		for i := first; len(v) > 0 && i < to; i, v = i+1, v[size:] {
+			if i < next {
+				continue // before from, or by a record of an earlier development version
+			}
+			next = i + 1
+			var err error
+			if more, err = fn(i, v[:size]); err != nil || !more {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if err != nil || !more || next >= to || next%tileWidth == 0 && next+tileWidth <= to {
+		return err
+	}
+	if _, complete, err := s.r.Get(keyEntry(next | (tileWidth - 1))); err != nil || complete {
+		return err
+	}
+	return s.Entries(next, to, func(i uint64, envelope []byte) (bool, error) {
+		leaf := receipt.LeafHash(envelope)
+		return fn(i, leaf[:])
+	})
 }
 
 func (s Stored) numbered(prefix []byte, from, to uint64, fn func(uint64, []byte) (bool, error)) error {
@@ -62,15 +100,22 @@ func (s Stored) Heads(fn func(subject string, count uint64, last vaultmesh.LogIn
 	})
 }
 
-// Positions calls fn for every receipt of every subject: its number in the subject's chain and its index in the log.
+// Positions calls fn for every receipt of every subject: its number in the subject's chain and its index in the log; for
+// those of the last, incomplete tile there is no record.
 func (s Stored) Positions(fn func(subject string, seq uint64, index vaultmesh.LogIndex) (bool, error)) error {
 	prefix := []byte("l/i/")
-	return s.r.Scan(prefix, after(prefix), func(k, v []byte) (bool, error) {
+	return s.r.Scan(prefix, after(prefix), func(k, v []byte) (more bool, err error) {
 		rest := k[len(prefix):]
-		if len(rest) < 9 || rest[len(rest)-9] != 0 || len(v) != 8 {
+		if len(rest) < 9 || rest[len(rest)-9] != 0 {
 			return false, vaultmesh.Errorf(vaultmesh.Corrupt, "lawchain.read", "", "an index of a subject is damaged")
 		}
-		return fn(string(rest[:len(rest)-9]), binary.BigEndian.Uint64(rest[len(rest)-8:]), vaultmesh.LogIndex(binary.BigEndian.Uint64(v)))
+		subject, failed := string(rest[:len(rest)-9]), error(nil)
+		more, err = positions(subject, binary.BigEndian.Uint64(rest[len(rest)-8:]), v, func(seq, index uint64) bool {
+			var more bool
+			more, failed = fn(subject, seq, vaultmesh.LogIndex(index))
+			return more && failed == nil
+		})
+		return more, errors.Join(err, failed)
 	})
 }
 

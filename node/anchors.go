@@ -54,7 +54,7 @@ func newAnchors(n *Node) (*anchors, error) {
 			return nil, vaultmesh.Errorf(vaultmesh.Invalid, "anchors.rfc3161", c.Roots, "it holds no PEM certificate")
 		}
 		client := &tsa.Client{URL: c.URL, Roots: roots, Timeout: c.Timeout}
-		o.Plans = append(o.Plans, anchor.Plan{Target: &tsa.Target{Authority: c.Name, Client: client, Drift: c.Drift, Now: n.now}, Every: c.Every})
+		o.Plans = append(o.Plans, anchor.Plan{Target: &tsa.Target{Authority: c.Name, Client: client, Drift: c.Drift, Accuracy: c.Accuracy, Now: n.now}, Every: c.Every})
 	}
 	if c := &n.cfg.Anchors.Bitcoin; c.URL != "" {
 		options, err := c.options()

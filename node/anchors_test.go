@@ -182,19 +182,11 @@ func TestMultiAnchorThreeWays(t *testing.T) {
 	ether, etherConfig := devChain(t)
 	url, roots := authority(t)
 	data := t.TempDir()
-	c := Defaults("dev")
-	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14"
+	c := keyConfig(data)
+	c.Grid.Case = "ieee14"
 	c.Anchors = AnchorsConfig{RFC3161: []AuthorityConfig{{Name: "one", URL: url, Roots: roots}}, Bitcoin: bitcoinConfig, Ethereum: etherConfig}
 	c.Anchors.Bitcoin.Every, c.Anchors.Ethereum.Every = 0, 0 // on demand only
-	n, err := Start(t.Context(), c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	n := running(t, c)
 
 	if text, failed := toolCall(t, agentOf(t, n, data, DevAgent), "multi_anchor", map[string]any{"idempotency_key": "k"}); !failed || !strings.Contains(text, "denied") {
 		t.Fatalf("an agent without the verb anchor: %s", text)

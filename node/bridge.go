@@ -2,16 +2,20 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
 	httpapi "vaultmesh.org/vaultmesh/api/http"
 	mcpapi "vaultmesh.org/vaultmesh/api/mcp"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
+	"vaultmesh.org/vaultmesh/proof/state"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
@@ -114,7 +118,12 @@ func (b *Bridge) Simulate(ctx context.Context, _ control.Caller, p control.Propo
 	return ask(ctx, b, func(c *httpapi.Client) (whatif.Verdict, error) { return c.Simulate(ctx, p, n1) })
 }
 
+// Propose sends the agent's own words beside the request that is signed, so that they can be erased.
 func (b *Bridge) Propose(ctx context.Context, _ control.Caller, p control.Proposal) (control.Command, error) {
+	p, err := p.Withheld(rand.Reader)
+	if err != nil {
+		return control.Command{}, err
+	}
 	return ask(ctx, b, func(c *httpapi.Client) (control.Command, error) { return c.Propose(ctx, p) })
 }
 
@@ -132,6 +141,30 @@ func (b *Bridge) HaltState(ctx context.Context, _ control.Caller) (control.HaltS
 
 func (b *Bridge) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
 	return ask(ctx, b, func(c *httpapi.Client) ([]byte, error) { return c.Bundle(ctx, ids...) })
+}
+
+func (b *Bridge) Search(ctx context.Context, _ control.Caller, q lawchain.Search) (lawchain.Answer, error) {
+	command, _ := strings.CutPrefix(q.Subject, receipt.CommandSubject(""))
+	page, err := ask(ctx, b, func(c *httpapi.Client) (httpapi.SearchPage, error) {
+		return c.Search(ctx, vaultmesh.CommandID(command), "", q)
+	})
+	a := lawchain.Answer{Next: page.Next, Unindexed: page.Unindexed}
+	for i := 0; err == nil && i < len(page.Receipts); i++ {
+		f := lawchain.Found{Index: page.Receipts[i].Index, Envelope: page.Receipts[i].Envelope}
+		f.Receipt, err = receipt.Open(f.Envelope)
+		a.Found = append(a.Found, f)
+	}
+	return a, err
+}
+
+func (b *Bridge) State(ctx context.Context, _ control.Caller, key string, size uint64) (mcpapi.StateProof, error) {
+	p, err := ask(ctx, b, func(c *httpapi.Client) (httpapi.StateProof, error) {
+		if id, ok := strings.CutPrefix(key, state.TwinKey("")); ok {
+			return c.TwinState(ctx, vaultmesh.TwinID(id), "", size)
+		}
+		return c.SubjectState(ctx, strings.TrimPrefix(key, state.SubjectKey("")), size)
+	})
+	return stateProof(p), err
 }
 
 func (b *Bridge) AnchorNow(ctx context.Context, _ control.Caller, q anchor.Request) ([]anchor.Job, error) {

@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"vaultmesh.org/vaultmesh"
@@ -40,6 +41,13 @@ func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, er
 		return nil, err
 	}
 	defer leave()
+	b := &collection{n: e.n, ctx: ctx, receipts: map[vaultmesh.LogIndex][]byte{}, subjects: map[string]bool{}, proved: map[string]bool{}, names: map[string]bool{},
+		scope: receipt.Scope{Commands: q.Commands}, mayRead: q.Readable}
+	if q.StateAt == 0 {
+		if err := b.rooted(); err != nil {
+			return nil, err
+		}
+	}
 	cp := e.n.log.Checkpoint()
 	if cp == nil {
 		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "", "the log is empty")
@@ -47,7 +55,6 @@ func (e evidence) Bundle(ctx context.Context, q httpapi.BundleQuery) ([]byte, er
 	if q.Head > cp.Size {
 		return nil, vaultmesh.Errorf(vaultmesh.NotFound, op, "head", "the log has size %d, you know it at size %d", cp.Size, q.Head).WithFix("if you are sure, the log was cut short: keep what you have, and ask its operator")
 	}
-	b := &collection{n: e.n, ctx: ctx, receipts: map[vaultmesh.LogIndex][]byte{}, subjects: map[string]bool{}, proved: map[string]bool{}, names: map[string]bool{}, scope: receipt.Scope{Commands: q.Commands}}
 	if q.Disclose {
 		b.readable = q.Readable
 	}
@@ -100,12 +107,15 @@ type collection struct {
 	receipts map[vaultmesh.LogIndex][]byte
 	subjects map[string]bool // whose whole history is in
 	proved   map[string]bool // keys of which the state is in
-	root     uint64          // one above the index of the state.root receipt that all state proofs are about; 0 before the first
+	root     uint64          // one above the index of the state.root receipt that all state proofs are about; 0: none yet
+	rootSize uint64          // of the log of which that receipt has the state; 0 where it was not made for this bundle
 	parts    []receipt.Part
 	names    map[string]bool // of parts
 	last     vaultmesh.LogIndex
+	around   []anchor.Anchored         // what dates the ends of ranges by time
 	bytes    int                       // of the receipts
 	readable func(subject string) bool // whether to add the private texts behind the receipts of a subject; nil: never
+	mayRead  func(subject string) bool // whether the caller may read the receipts of a subject; nil: of none
 }
 
 func (b *collection) receipt(i vaultmesh.LogIndex) (receipt.Receipt, error) {
@@ -233,7 +243,20 @@ func (b *collection) command(id vaultmesh.CommandID) error {
 	if err != nil {
 		return err
 	}
+	if err := b.stopSwitch(); err != nil {
+		return err
+	}
 	return b.revocations(first)
+}
+
+// stopSwitch adds all that happened to the domain's stop switch, and where it can be proved that there is no more, that:
+// whether the domain was halted when a command went out.
+func (b *collection) stopSwitch() error {
+	subject := receipt.HaltSubject(b.n.cfg.Domain)
+	if _, err := b.state(state.SubjectKey(subject)); err != nil {
+		return err
+	}
+	return b.subject(subject)
 }
 
 func (b *collection) challenge(id vaultmesh.CommandID) error {
@@ -308,7 +331,7 @@ func (b *collection) inRange(r receipt.Range, size uint64) error {
 	const op = "bundle"
 	if !r.From.IsZero() {
 		var err error
-		if r, err = b.bounds(r, size); err != nil {
+		if r, err = b.ofTime(r, size); err != nil {
 			return err
 		}
 	}
@@ -357,44 +380,10 @@ func (b *collection) life(first, last receipt.Receipt) error {
 	if err := b.challenge(vaultmesh.CommandID(strings.TrimPrefix(first.Subject, receipt.CommandSubject("")))); err != nil {
 		return err
 	}
+	if err := b.stopSwitch(); err != nil {
+		return err
+	}
 	return b.revocations(first)
-}
-
-// bounds finds the range of a time: from the last receipt more than a minute before it to the first one a minute after it,
-// so that the bundle shows that nothing is missing at its ends, though times may run back so far. Receipts claim times that run forward but for moments, which a search by halves
-// is made safe against by looking a little further.
-func (b *collection) bounds(r receipt.Range, size uint64) (receipt.Range, error) {
-	const around = 64
-	var failed error
-	at := func(i int) (t int64) {
-		raw, err := b.n.log.Receipt(vaultmesh.LogIndex(i))
-		if err == nil {
-			var x receipt.Receipt
-			if x, err = receipt.Open(raw); err == nil {
-				return x.Time.UnixMicro()
-			}
-		}
-		failed = errors.Join(failed, err)
-		return 0
-	}
-	find := func(t int64) int {
-		i := sort.Search(int(size), func(i int) bool { return at(i) >= t })
-		for k := i - 1; k >= 0 && k > i-around; k-- {
-			if at(k) >= t {
-				i = k
-			}
-		}
-		return i
-	}
-	until := r.Until.Add(receipt.ClockSlack).UnixMicro()
-	first, last := find(r.From.Add(-receipt.ClockSlack).UnixMicro()), find(until)
-	for k := last; k < int(size) && k < last+around; k++ { // a late receipt of the time
-		if at(k) < until {
-			last = k + 1
-		}
-	}
-	r.First, r.Last = vaultmesh.LogIndex(max(first-1, 0)), vaultmesh.LogIndex(min(last, int(size)-1))
-	return r, failed
 }
 
 // observed adds the messages that an aligned or diverged receipt rests on, with their proofs.
@@ -450,21 +439,29 @@ func (b *collection) message(d vaultmesh.DeviceID, t vaultmesh.TwinID, batch vau
 	return receipt.MessageProof{Batch: batch, Index: uint64(pos), Path: path, Topic: device.TelemetryTopic(d, t), Payload: raw}, nil
 }
 
-// seal chooses the checkpoint, proves every receipt by it, adds the anchors, and signs the whole.
+// seal chooses the checkpoint, proves every receipt by it, adds the anchors, and signs the whole. The order is what makes a
+// bundle complete for a stranger who pins the log's key and witnesses alone: the root of the state was appended first, the
+// checkpoint over it is cosigned, what the log got between the two is added, and all of that is dated.
 func (b *collection) seal(head uint64) ([]byte, error) {
+	witnessed, err := b.witnessed(head)
+	if err != nil {
+		return nil, err
+	}
 	anchored, err := b.anchored()
 	if err != nil {
 		return nil, err
 	}
-	cp := b.n.log.Checkpoint() // after the anchors, which may have made the log grow
-	size, note := cp.Size, cp.Note
-	if f := b.n.witness.feeder; f != nil {
-		if h, ok := f.Cover(b.ctx, max(uint64(b.last)+1, head)); ok {
-			size, note = h.Size, h.Note
-		}
+	if err := b.vouched(); err != nil {
+		return nil, err
 	}
+	cp := witnessed
+	if cp == nil {
+		cp = b.n.log.Checkpoint() // after the anchors, which may have made the log grow
+	}
+	size, note := cp.Size, cp.Note
 	held := 0
-	for i, raw := range b.receipts {
+	for _, i := range slices.Sorted(maps.Keys(b.receipts)) { // so that a tile of the tree is read once
+		raw := b.receipts[i]
 		if err := b.ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -491,6 +488,9 @@ func (b *collection) seal(head uint64) ([]byte, error) {
 		}
 		switch a.Kind {
 		case receipt.AnchorRFC3161:
+			if stamps[a.Size] == receipt.MaxStamps { // with authorities that were configured once
+				continue
+			}
 			b.add(receipt.TimestampPart(a.Size, stamps[a.Size], a.Proof))
 			stamps[a.Size]++
 		case receipt.AnchorBitcoin:
@@ -527,5 +527,14 @@ func (b *collection) consistency(size, main uint64) error {
 // anchored returns the verified anchors of checkpoints that cover all receipts. Where the node has an authority, there is
 // at least its time-stamp.
 func (b *collection) anchored() ([]anchor.Anchored, error) {
-	return b.n.anchors.covering(b.ctx, b.last)
+	list, err := b.n.anchors.covering(b.ctx, b.last)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range b.around {
+		if !slices.ContainsFunc(list, func(x anchor.Anchored) bool { return x.Size == a.Size && x.Target == a.Target }) {
+			list = append(list, a)
+		}
+	}
+	return list, nil
 }

@@ -22,17 +22,7 @@ import (
 // A bundle discloses the words behind what its asker may read, and not those behind what merely supports the answer.
 func TestBundlesDiscloseWhatTheAskerMayRead(t *testing.T) {
 	data := t.TempDir()
-	c := Defaults("dev")
-	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case, c.State.Interval = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14", minStateInterval
-	n, err := Start(t.Context(), c, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	n := running(t, gridConfig(data))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	const words, reason = "the agent's owner Zaphod was dismissed for theft", "the feeder of Zebulon is too warm"
@@ -145,15 +135,7 @@ func (c *countdown) Err() error {
 // What does not fit into a bundle is refused before it is read, and who has no time left is not worked for.
 func TestBundlesAreBounded(t *testing.T) {
 	c := keyConfig(t.TempDir())
-	n, err := Start(t.Context(), c, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	n := running(t, c)
 	subject := receipt.TelemetrySubject(c.Domain)
 	body, err := receipt.Body(&receipt.BatchBody{Root: vaultmesh.Sum(nil), Count: 1, First: n.now().UTC(), Last: n.now().UTC()})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -33,17 +32,7 @@ func rooted(ctx context.Context, t *testing.T, n *Node, size uint64) {
 // Every kind of bundle that a node gives is accepted by who pinned its keys, and shows completely what it is about.
 func TestBundles(t *testing.T) {
 	data := t.TempDir()
-	c := Defaults("dev")
-	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case, c.State.Interval = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14", minStateInterval
-	n, err := Start(t.Context(), c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	n := running(t, gridConfig(data))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	op := clientOf(t, data, DevOperator)

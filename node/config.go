@@ -51,6 +51,12 @@ type HTTPConfig struct {
 	ClientCA    string `yaml:"client_ca"`   // PEM file: client certificates signed by it may replace proofs
 	Metrics     string `yaml:"metrics"`     // who reads /metrics without a token: "loopback", "anyone" or "nobody"
 	Log         string `yaml:"log"`         // who reads the published log at /log/ without a token: the same
+
+	Connections int `yaml:"connections"`       // open at the same time; beyond it one at work for nobody known is closed for a newer one
+	Requests    int `yaml:"requests"`          // at work at the same time for those who proved who they are
+	Reserved    int `yaml:"reserved_requests"` // beside them, for halt, resume, approve, reject and revoke alone
+	Open        int `yaml:"open_requests"`     // beside them, of those without a token
+	Feeds       int `yaml:"feeds"`             // open feed connections
 }
 
 // MQTTConfig is the face for devices.
@@ -100,7 +106,7 @@ type TelemetryConfig struct {
 func Defaults(profile string) Config {
 	c := Config{
 		Profile: profile, Domain: "vaultmesh", Name: "node-1", Data: "/var/lib/vaultmesh",
-		HTTP:       HTTPConfig{Listen: ":8443", Metrics: "loopback", Log: "loopback"},
+		HTTP:       HTTPConfig{Listen: ":8443", Metrics: "loopback", Log: "loopback", Connections: 1024, Requests: 256, Reserved: 16, Open: 32, Feeds: 128},
 		MQTT:       MQTTConfig{Listen: ":8883", MaxDevices: 4096},
 		Log:        defaultLog,
 		Archive:    defaultArchive,
@@ -108,7 +114,7 @@ func Defaults(profile string) Config {
 		Grid:       GridConfig{MaxAge: 10 * time.Second},
 		Commands:   CommandConfig{TTL: 15 * time.Minute, AnswerWithin: 30 * time.Second, AlignWithin: time.Minute, MaxOpen: 256},
 		Telemetry:  TelemetryConfig{MaxDrift: 5 * time.Second, History: 24 * time.Hour},
-		State:      StateConfig{Interval: 5 * time.Second},
+		State:      StateConfig{Interval: 5 * time.Second, MaxMB: 1024},
 		Anchors:    AnchorsDefaults(),
 		Keys:       KeysConfig{Validity: 30 * 24 * time.Hour, Root: RootConfig{Timeout: 10 * time.Second}},
 		Witness:    WitnessConfig{Interval: 10 * time.Second, Timeout: 5 * time.Second, AlarmAfter: 5 * time.Minute},
@@ -331,7 +337,7 @@ func (c *Config) checkOffline() error {
 			return bad(x.key, "%s", x.d).WithFix("want a positive duration such as 30s")
 		}
 	}
-	if err := errors.Join(c.State.check(), c.Keys.check(), c.Witness.check(), c.checkAnchors(), c.Log.check(), c.Archive.check()); err != nil {
+	if err := errors.Join(c.HTTP.check(), c.State.check(), c.Keys.check(), c.Witness.check(), c.checkAnchors(), c.Log.check(), c.Archive.check()); err != nil {
 		return err
 	}
 	if c.Commands.AnswerWithin > c.Commands.AlignWithin {

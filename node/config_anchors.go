@@ -7,6 +7,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	proof "vaultmesh.org/vaultmesh/proof/ethereum"
+	"vaultmesh.org/vaultmesh/receipt"
 )
 
 // AnchorsConfig is where checkpoints are anchored, each target at its own cadence.
@@ -18,12 +19,13 @@ type AnchorsConfig struct {
 
 // AuthorityConfig is one RFC 3161 authority.
 type AuthorityConfig struct {
-	Name    string        `yaml:"name"`    // yours; receipts and metrics say rfc3161/<name>
-	URL     string        `yaml:"url"`     // http or https
-	Roots   string        `yaml:"roots"`   // PEM file with the roots that its chain must lead to, pinned
-	Every   time.Duration `yaml:"every"`   // between two stamps while the log grows; 0: on demand only
-	Timeout time.Duration `yaml:"timeout"` // for one request; 0: 10s
-	Drift   time.Duration `yaml:"drift"`   // how far its clock may be from this machine's; 0: 1m
+	Name     string        `yaml:"name"`     // yours; receipts and metrics say rfc3161/<name>
+	URL      string        `yaml:"url"`      // http or https
+	Roots    string        `yaml:"roots"`    // PEM file with the roots that its chain must lead to, pinned
+	Every    time.Duration `yaml:"every"`    // between two stamps while the log grows; 0: on demand only
+	Timeout  time.Duration `yaml:"timeout"`  // for one request; 0: 10s
+	Drift    time.Duration `yaml:"drift"`    // how far its clock may be from this machine's; 0: 1m
+	Accuracy time.Duration `yaml:"accuracy"` // the most that it may say of its own accuracy; 0: 1m
 }
 
 // AnchorsDefaults are the settings before any file: nothing is anchored.
@@ -47,7 +49,7 @@ func (c *EthereumConfig) trust() (*proof.Params, error) {
 
 // Bounds of the section.
 const (
-	maxAuthorities = 32
+	maxAuthorities = receipt.MaxStamps // all may stamp one checkpoint, and a bundle holds so many stamps of one
 	minStampEvery  = 100 * time.Millisecond
 	minEtherEvery  = time.Minute
 	mainAuthority  = "main" // the name of the one that the timestamps section configures
@@ -66,8 +68,9 @@ func (c *Config) checkAnchors() error {
 	bad := func(key, format string, args ...any) *vaultmesh.Error {
 		return vaultmesh.Errorf(vaultmesh.Invalid, "config", "anchors."+key, format, args...)
 	}
-	if n := len(c.Anchors.RFC3161); n > maxAuthorities {
-		return bad("rfc3161", "%d authorities, at most %d", n, maxAuthorities)
+	if n := len(c.authorities()); n > maxAuthorities {
+		return bad("rfc3161", "%d authorities with that of the timestamps section, at most %d: a bundle holds so many stamps of one checkpoint", n, maxAuthorities).
+			WithFix("leave out those whose clocks you trust least")
 	}
 	names := map[string]bool{}
 	for _, a := range c.authorities() {
@@ -89,8 +92,8 @@ func (c *Config) checkAnchors() error {
 		if a.Roots == "" {
 			return bad(key, "roots is empty").WithFix("name the PEM file with the roots of the authority, which you got by another way")
 		}
-		if a.Every != 0 && a.Every < minStampEvery || a.Timeout < 0 || a.Drift < 0 {
-			return bad(key, "every, timeout or drift is out of range").WithFix("every is 0 (on demand) or at least %s; the others are not negative", minStampEvery)
+		if a.Every != 0 && a.Every < minStampEvery || a.Timeout < 0 || a.Drift < 0 || a.Accuracy < 0 || a.Accuracy > receipt.MaxAccuracy {
+			return bad(key, "every, timeout, drift or accuracy is out of range").WithFix("every is 0 (on demand) or at least %s; the others are not negative, accuracy at most %s", minStampEvery, receipt.MaxAccuracy)
 		}
 	}
 	if err := c.Anchors.Bitcoin.check(); err != nil {

@@ -1,12 +1,21 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
 )
+
+// authorities are so many in the words of the configuration.
+func authorities(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf(`{name: a%d, url: "http://a", roots: a}`, i))
+	}
+	return list
+}
 
 func TestAnchorsConfig(t *testing.T) {
 	c, err := load(t, `profile: dev
@@ -34,6 +43,7 @@ anchors:
 		"slash":            {one(`{name: a/b, url: "http://a", roots: a}`), "name"},
 		"at":               {one(`{name: a@b, url: "http://a", roots: a}`), "name"},
 		"twice":            {one(`{name: a, url: "http://a", roots: a}, {name: a, url: "http://b", roots: a}`), "two authorities"},
+		"nine":             {"profile: dev\ntimestamps: {url: \"http://a\", roots: a}\n" + strings.TrimPrefix(one(strings.Join(authorities(8), ", ")), "profile: dev\n"), "9 authorities with that of the timestamps section, at most 8"},
 		"main twice":       {"profile: dev\ntimestamps: {url: \"http://a\", roots: a}\n" + strings.TrimPrefix(one(`{name: main, url: "http://a", roots: a}`), "profile: dev\n"), "two authorities"},
 		"no url":           {one(`{name: a, roots: a}`), "url"},
 		"other scheme":     {one(`{name: a, url: "ftp://a", roots: a}`), "url"},

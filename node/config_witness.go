@@ -20,6 +20,9 @@ type WitnessConfig struct {
 type WitnessServe struct {
 	Logs []string `yaml:"logs"` // verifier keys of the logs; none: this node is no witness
 	Name string   `yaml:"name"` // of the witness's key, made at the first start; default vaultmesh.org/witness/<domain>
+	// Recover takes what was cosigned from the record beside the key where <data>/witness lost it: for one start, by who
+	// knows that the record was not put back itself.
+	Recover bool `yaml:"recover"`
 }
 
 func (c WitnessConfig) check() error {

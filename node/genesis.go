@@ -29,10 +29,19 @@ import (
 // keyBorn marks that the domain's genesis is in the log.
 var keyBorn = []byte("n/born")
 
-// genesis writes the first receipts of a new domain (its keys, the charter, its operators) and, at every start, that
-// the node runs.
+// genesis writes the first receipts of a new domain (its keys, that the root vouches for them, the charter, its operators)
+// and, at every start, that the node runs. Where the root does not vouch for the node's keys, nothing is written.
 func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 	_, born, err := n.journal.Get(keyBorn)
+	if err != nil {
+		return err
+	}
+	var vouched []receipt.KeyBody
+	if born {
+		err = n.renew(ctx)
+	} else {
+		vouched, err = n.firstDelegations(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -85,8 +94,14 @@ func (n *Node) genesis(ctx context.Context, operators []gate.Operator) error {
 			}
 			tx.Put(keyOperator(o.Principal), b)
 		}
-		for _, d := range drafts {
+		for i, d := range drafts {
 			if _, _, err := n.log.Append(tx, d); err != nil {
+				return err
+			}
+			if i > 0 || len(vouched) == 0 {
+				continue
+			}
+			if _, err := n.log.ChangeKeys(tx, n.actor, d.Time, vouched, n.root.roots(), n.keys.signers); err != nil {
 				return err
 			}
 		}

@@ -29,6 +29,8 @@ func (n *Node) openHTTP(t *certificates) error {
 		Commands: n.control, Twins: twins{n}, Evidence: evidence{n}, Devices: devices{n}, Capabilities: n.control, Anchors: n.anchors,
 		Feed: n.feed, Ready: (&readiness{n: n}).ready, Gatherer: registry, Registerer: registry, Now: n.now, Log: n.l,
 		MetricsFrom: peers[n.cfg.HTTP.Metrics], LogFrom: peers[n.cfg.HTTP.Log],
+		Alarms: n.alarms,
+		Limits: httpapi.Limits{Connections: n.cfg.HTTP.Connections, Concurrent: n.cfg.HTTP.Requests, Reserved: n.cfg.HTTP.Reserved, Open: n.cfg.HTTP.Open, Feeds: n.cfg.HTTP.Feeds},
 	}
 	var err error
 	n.mcp, err = mcpapi.NewServer(mcpapi.Options{Backend: local{n.control, n}, Domain: n.cfg.Domain, Version: Version, Commands: commandDocs(n.models), Now: n.now, Log: n.l,

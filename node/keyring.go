@@ -102,14 +102,6 @@ func newKey(dir, purpose string, domain vaultmesh.Domain) (heldKey, error) {
 	if err := WriteSecret(path, []byte(text)); err != nil {
 		return heldKey{}, err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return heldKey{}, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.new", dir, "cannot open").Because(err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil { // the log must not name a key whose file a crash takes away
-		return heldKey{}, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.new", dir, "cannot sync").Because(err)
-	}
 	return openKey(path, purpose, domain)
 }
 
@@ -199,10 +191,10 @@ func (k *keys) fileOf(purpose string) string {
 }
 
 // history is that of a domain whose log is still empty: its first keys.
-func (k *keys) history(domain vaultmesh.Domain) (*receipt.KeyHistory, error) {
+func (k *keys) history(domain vaultmesh.Domain, roots []ed25519.PublicKey) (*receipt.KeyHistory, error) {
 	first, err := receipt.ParseLogKey(k.logKey)
 	if err != nil {
 		return nil, err
 	}
-	return receipt.FollowKeys(domain, []receipt.Key{first, {Purpose: receipt.PurposeReceipt, Public: public(k.receipts)}, {Purpose: receipt.PurposeCapability, Public: public(k.capability)}}, nil, nil)
+	return receipt.FollowKeys(domain, []receipt.Key{first, {Purpose: receipt.PurposeReceipt, Public: public(k.receipts)}, {Purpose: receipt.PurposeCapability, Public: public(k.capability)}}, roots, nil)
 }

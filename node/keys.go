@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -82,7 +83,7 @@ func heldKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
 
 // openKeys loads the keys, or makes them where the folder has none for a purpose.
 func openKeys(dir string, domain vaultmesh.Domain) (*keys, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.Folder(dir, 0o700); err != nil { // the log must not name a key whose file a crash takes away
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.open", dir, "cannot create the folder").Because(err)
 	}
 	for _, purpose := range purposes {
@@ -154,17 +155,7 @@ func WriteSecret(path string, b []byte) error { return writeFile(path, b, 0o600)
 
 // writeFile replaces a file atomically and durably.
 func writeFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "file.write", path, "cannot write").Because(err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := durable.Replace(path, b, mode); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Unavailable, "file.write", path, "cannot write").Because(err)
 	}
 	return nil

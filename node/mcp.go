@@ -12,6 +12,7 @@ import (
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/dtdl"
 	"vaultmesh.org/vaultmesh/energy/grid"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
@@ -62,6 +63,20 @@ func (l local) HaltState(context.Context, control.Caller) (control.HaltState, er
 
 func (l local) Bundle(ctx context.Context, _ control.Caller, ids []vaultmesh.CommandID) ([]byte, error) {
 	return evidence{l.n}.Bundle(ctx, httpapi.BundleQuery{Scope: receipt.Scope{Commands: ids}})
+}
+
+func (l local) Search(ctx context.Context, _ control.Caller, q lawchain.Search) (lawchain.Answer, error) {
+	return evidence{l.n}.Search(ctx, q)
+}
+
+func (l local) State(ctx context.Context, _ control.Caller, key string, size uint64) (mcpapi.StateProof, error) {
+	p, err := evidence{l.n}.State(ctx, key, size)
+	return stateProof(p), err
+}
+
+// stateProof is what the tools take of an answer: they read the rest out of the proof.
+func stateProof(p httpapi.StateProof) mcpapi.StateProof {
+	return mcpapi.StateProof{Size: p.Size, Receipt: p.Receipt, Root: p.Root, Entries: p.Entries, Time: p.Time, Proof: p.Proof}
 }
 
 func (l local) AnchorNow(ctx context.Context, caller control.Caller, q anchor.Request) ([]anchor.Job, error) {

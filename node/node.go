@@ -33,6 +33,7 @@ import (
 	"vaultmesh.org/vaultmesh/energy"
 	"vaultmesh.org/vaultmesh/gate"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/private"
 	"vaultmesh.org/vaultmesh/lawchain/statetree"
@@ -105,9 +106,6 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 	if err := n.genesis(ctx, operators); err != nil {
 		return nil, err
 	}
-	if err := n.renew(ctx); err != nil {
-		return nil, err
-	}
 	if err := n.defineGrid(ctx); err != nil {
 		return nil, err
 	}
@@ -155,7 +153,7 @@ func Start(ctx context.Context, cfg Config, l *slog.Logger) (_ *Node, err error)
 // openKeys takes the data folder for this process and opens its keys.
 func (n *Node) openKeys(ctx context.Context) (err error) {
 	data := n.cfg.Data
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := durable.Folder(data, 0o700); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Unavailable, "node.start", data, "cannot create the data folder").Because(err).WithFix("check the path and its permissions")
 	}
 	if n.unlock, err = vfs.Default.Lock(filepath.Join(data, "lock")); err != nil {
@@ -198,7 +196,7 @@ func (n *Node) openLog() error {
 	if n.failpoint = failpoint(n.cfg.Profile, os.Getenv("VAULTMESH_FAILPOINT")); n.failpoint == nil {
 		n.failpoint = func(string) {}
 	}
-	n.log = lawchain.New(lawchain.Options{Domain: n.cfg.Domain, Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch }})
+	n.log = lawchain.New(lawchain.Options{Domain: n.cfg.Domain, Unsigned: func(kind string) bool { return kind == receipt.TelemetryBatch || kind == receipt.KeyRenewed }})
 	n.feed = httpapi.NewFeed()
 	var err error
 	n.journal, err = journal.Open(filepath.Join(n.cfg.Data, "journal"), journal.Options{
@@ -225,7 +223,7 @@ func (n *Node) followKeys() error {
 		return err
 	}
 	if h == nil {
-		if h, err = n.keys.history(n.cfg.Domain); err != nil {
+		if h, err = n.keys.history(n.cfg.Domain, n.root.roots()); err != nil {
 			return err
 		}
 	}

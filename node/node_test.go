@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,14 +20,9 @@ import (
 
 func startNode(t *testing.T, data string) *Node {
 	t.Helper()
-	c := Defaults("dev")
-	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14"
+	c := gridConfig(data)
 	c.State.Interval = 0 // no receipts but those that a test causes
-	n, err := Start(t.Context(), c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return start(t, c)
 }
 
 func clientOf(t *testing.T, data, name string) *httpapi.Client {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,8 +30,9 @@ type root struct {
 	key    rootkey.Key       // nil while it is out of reach
 	denied error             // the token refused the PIN: not asked again before the next start, since tokens lock
 
-	expires prometheus.Gauge
-	failed  prometheus.Counter
+	expires    prometheus.Gauge
+	failed     prometheus.Counter
+	introduced prometheus.GaugeFunc
 }
 
 // rootFile remembers the root's public key, so that a start without the root can follow what it said.
@@ -41,6 +43,12 @@ func (n *Node) openRoot(ctx context.Context) error {
 	r := &root{n: n,
 		expires: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vaultmesh_key_delegation_expires_seconds", Help: "Unix time at which the first delegation of the node's keys by the domain's root ends; 0 where there is no root."}),
 		failed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "vaultmesh_key_delegation_failures_total", Help: "Attempts to renew a delegation that failed."}),
+		introduced: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vaultmesh_keys_introduced", Help: fmt.Sprintf("Keys that the log has introduced since its first receipt. At %d it takes no further one; renewed delegations do not count.", receipt.MaxKeys)}, func() float64 {
+			if n.log == nil || n.log.Keys() == nil {
+				return 0
+			}
+			return float64(n.log.Keys().Introduced())
+		}),
 	}
 	n.root = r
 	path := filepath.Join(n.cfg.Data, "keys", rootFile)
@@ -138,42 +146,85 @@ func (n *Node) renew(ctx context.Context) error {
 		n.l.Info("the domain's root vouches for the node's keys", "until", ends)
 		return nil
 	}
-	n.root.failed.Inc()
 	if first.After(now) {
 		n.l.Error("the domain's root did not renew its delegation; it is tried again until it ends", "ends", first, "error", err)
 		return nil
 	}
+	return n.unvouched(err)
+}
+
+// unvouched is the error of a node for whose keys nobody vouches.
+func (n *Node) unvouched(err error) error {
 	return vaultmesh.Errorf(vaultmesh.Unavailable, "keys.root", string(n.cfg.Domain), "the domain's root does not vouch for the node's keys").Because(err).
 		WithFix("make the root reachable, then start the node again; without it nobody who pinned the root can verify what follows")
 }
 
+// firstDelegations has the root vouch for the keys of a domain that begins; none where it has no root.
+func (n *Node) firstDelegations(ctx context.Context) ([]receipt.KeyBody, error) {
+	if n.cfg.Keys.Root.Provider == "" {
+		return nil, nil
+	}
+	var due []receipt.Key
+	for _, purpose := range purposes {
+		k, _ := n.delegation(n.log.Keys(), purpose)
+		due = append(due, k)
+	}
+	bodies, ends, err := n.vouch(ctx, due, n.now().UTC().Truncate(time.Microsecond))
+	if err != nil {
+		n.root.failed.Inc()
+		return nil, n.unvouched(err)
+	}
+	n.root.expires.Set(float64(ends.Unix()))
+	return bodies, nil
+}
+
 // delegate signs and logs delegations. The root is asked before the journal's operation, not in it.
-func (n *Node) delegate(ctx context.Context, due []receipt.Key, now time.Time) (ends time.Time, err error) {
+func (n *Node) delegate(ctx context.Context, due []receipt.Key, now time.Time) (time.Time, error) {
+	bodies, ends, err := n.vouch(ctx, due, now)
+	if err == nil {
+		err = n.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
+			_, err := n.log.ChangeKeys(tx, n.actor, now, bodies, n.root.roots(), n.keys.signers)
+			return err
+		})
+	}
+	if err != nil {
+		n.root.failed.Inc()
+	}
+	return ends, err
+}
+
+// vouch has the root sign that it vouches for keys, and until when.
+func (n *Node) vouch(ctx context.Context, due []receipt.Key, now time.Time) (bodies []receipt.KeyBody, ends time.Time, err error) {
 	if err := n.root.reach(ctx); err != nil {
-		return ends, err
+		return nil, ends, err
 	}
 	if n.root.key == nil {
-		return ends, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.root", n.cfg.Keys.Root.Provider, "the root is out of reach")
+		return nil, ends, vaultmesh.Errorf(vaultmesh.Unavailable, "keys.root", n.cfg.Keys.Root.Provider, "the root is out of reach")
 	}
 	ends = now.Add(n.cfg.Keys.Validity)
-	var bodies []receipt.KeyBody
 	for _, k := range due {
 		held, ok := n.keys.find(k.Purpose, k.Public)
 		if !ok {
-			return ends, vaultmesh.Errorf(vaultmesh.Internal, "keys.root", k.Purpose, "the node does not hold its key")
+			return nil, ends, vaultmesh.Errorf(vaultmesh.Internal, "keys.root", k.Purpose, "the node does not hold its key")
 		}
-		b, err := receipt.SignKey(receipt.KeyStatement{Act: receipt.KeyDelegated, Domain: n.cfg.Domain, Purpose: k.Purpose, Origin: k.Origin, Key: k.Public, By: n.root.public, Time: now, Expires: ends},
+		b, err := receipt.SignKey(receipt.KeyStatement{Act: vouching(k), Domain: n.cfg.Domain, Purpose: k.Purpose, Origin: k.Origin, Key: k.Public, By: n.root.public, Time: now, Expires: ends},
 			func(m []byte) ([]byte, error) { return n.root.key.Sign(ctx, m) },
 			func(m []byte) ([]byte, error) { return ed25519.Sign(held.private, m), nil })
 		if err != nil {
-			return ends, err
+			return nil, ends, err
 		}
 		bodies = append(bodies, b)
 	}
-	return ends, n.journal.Submit(ctx, journal.Commands, func(tx journal.Tx) error {
-		_, err := n.log.ChangeKeys(tx, n.actor, now, bodies, n.root.roots(), n.keys.signers)
-		return err
-	})
+	return bodies, ends, nil
+}
+
+// vouching is what the root says of a key: that it vouches for it, or does so again. What it says again is apart in the log,
+// since there is no end to it.
+func vouching(k receipt.Key) string {
+	if _, before := k.Vouched(); before {
+		return receipt.KeyRenewed
+	}
+	return receipt.KeyDelegated
 }
 
 // renewEvery is how often a running node looks at its delegations.
@@ -211,7 +262,15 @@ func (r *root) close() error {
 }
 
 // Describe implements [prometheus.Collector].
-func (r *root) Describe(ch chan<- *prometheus.Desc) { r.expires.Describe(ch); r.failed.Describe(ch) }
+func (r *root) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range []prometheus.Collector{r.expires, r.failed, r.introduced} {
+		c.Describe(ch)
+	}
+}
 
 // Collect implements [prometheus.Collector].
-func (r *root) Collect(ch chan<- prometheus.Metric) { r.expires.Collect(ch); r.failed.Collect(ch) }
+func (r *root) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{r.expires, r.failed, r.introduced} {
+		c.Collect(ch)
+	}
+}

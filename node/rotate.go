@@ -26,6 +26,13 @@ type KeyChange struct {
 	ByRoot bool
 }
 
+// KeyRetirement asks for the end of the overlap of a rotation.
+type KeyRetirement struct {
+	Purpose string
+	Reason  string
+	Force   bool // although no quorum of witnesses knows the log's new key
+}
+
 // KeyInfo describes one key for people.
 type KeyInfo struct {
 	Purpose string    `json:"purpose"`
@@ -179,7 +186,11 @@ func (n *Node) submitKeys(ctx context.Context, bodies []receipt.KeyBody, signers
 
 // RetireKey ends the overlap of a rotation: every key of the purpose but the newest signs nothing any more. The node must
 // not run. Who does not know the newest key by then, and does not follow the log's receipts, cannot verify what comes.
-func RetireKey(ctx context.Context, cfg Config, purpose, reason string, l *slog.Logger) (retired []KeyInfo, err error) {
+//
+// Where the log has a witness policy, the witnesses are asked whether they know the log's new key; without a quorum that
+// does, the error is a Conflict, unless c.Force is set: from then on nothing would be witnessed.
+func RetireKey(ctx context.Context, cfg Config, c KeyRetirement, l *slog.Logger) (retired []KeyInfo, err error) {
+	purpose, reason := c.Purpose, c.Reason
 	err = withLog(ctx, cfg, false, l, func(n *Node) error {
 		h, err := lawchain.ReadKeys(n.journal, cfg.Domain, n.root.roots())
 		if err != nil {
@@ -193,6 +204,14 @@ func RetireKey(ctx context.Context, cfg Config, purpose, reason string, l *slog.
 		held, ok := n.keys.find(purpose, newest.Public)
 		if !ok {
 			return vaultmesh.Errorf(vaultmesh.NotFound, "key.retire", purpose, "no file holds the newest key, %s", receipt.KeyID(newest.Public))
+		}
+		if purpose == receipt.PurposeLog {
+			switch err := n.witnessedUnder(ctx, held); {
+			case err != nil && c.Force:
+				l.Warn("the key is retired all the same", "error", err)
+			case err != nil:
+				return err
+			}
 		}
 		now := n.now().UTC().Truncate(time.Microsecond)
 		var bodies []receipt.KeyBody

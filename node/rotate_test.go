@@ -33,13 +33,39 @@ func keyConfig(data string) Config {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// visit starts a node, lets f look at it, and stops it.
-func visit(t *testing.T, c Config, f func(n *Node)) {
+// gridConfig is a dev node with the smallest grid, which appends a root of the state as often as it may.
+func gridConfig(data string) Config {
+	c := keyConfig(data)
+	c.Grid.Case, c.State.Interval = "ieee14", minStateInterval
+	return c
+}
+
+// start starts a node, which the test closes.
+func start(t *testing.T, c Config) *Node {
 	t.Helper()
-	n, err := Start(t.Context(), c, quiet())
+	n, err := Start(context.Background(), c, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return n
+}
+
+// running starts a node that is closed when the test ends.
+func running(t *testing.T, c Config) *Node {
+	t.Helper()
+	n := start(t, c)
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// visit starts a node, lets f look at it, and stops it.
+func visit(t *testing.T, c Config, f func(n *Node)) {
+	t.Helper()
+	n := start(t, c)
 	if f != nil {
 		f(n)
 	}
@@ -105,9 +131,12 @@ func followed(t *testing.T, n *Node, first *receipt.Trust) receipt.Key {
 func keyChain(t *testing.T, n *Node) (chain []receipt.KeyEntry) {
 	t.Helper()
 	indexes, err := n.log.Subject(receipt.KeySubject(n.cfg.Domain), 0, 100)
-	if err != nil {
+	renewed, err2 := n.log.Subject(receipt.RenewalSubject(n.cfg.Domain), 0, 100)
+	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
+	indexes = append(indexes, renewed...)
+	slices.Sort(indexes)
 	for _, i := range indexes {
 		raw, err := n.log.Receipt(i)
 		if err != nil {
@@ -129,7 +158,7 @@ func TestRotation(t *testing.T) {
 	var first *receipt.Trust
 	var before []byte // a checkpoint of the first key
 	visit(t, c, func(n *Node) { first, before = pinned(t, c.Data), n.log.Checkpoint().Note })
-	if _, err := RetireKey(t.Context(), c, "log", "", quiet()); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+	if _, err := RetireKey(t.Context(), c, KeyRetirement{Purpose: "log"}, quiet()); vaultmesh.KindOf(err) != vaultmesh.Conflict {
 		t.Fatalf("the only key was retired: %v", err)
 	}
 	if _, err := RotateKey(t.Context(), c, KeyChange{Purpose: "tea"}, quiet()); vaultmesh.KindOf(err) != vaultmesh.Invalid {
@@ -154,7 +183,7 @@ func TestRotation(t *testing.T) {
 			t.Fatalf("trust file %+v", trust)
 		}
 	})
-	if _, err := RetireKey(t.Context(), c, "log", "everybody has the new one", quiet()); err != nil {
+	if _, err := RetireKey(t.Context(), c, KeyRetirement{Purpose: "log", Reason: "everybody has the new one"}, quiet()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(c.Data, "keys", "log.key")); err != nil { // destroyed, as the ceremony says
@@ -173,7 +202,7 @@ func TestRotation(t *testing.T) {
 	if _, err := RotateKey(t.Context(), c, KeyChange{Purpose: "capability", Retire: true, Reason: "the backup was stolen"}, quiet()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RetireKey(t.Context(), c, "receipt", "", quiet()); err != nil {
+	if _, err := RetireKey(t.Context(), c, KeyRetirement{Purpose: "receipt"}, quiet()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(oldReceipt); err != nil {
@@ -296,7 +325,7 @@ func TestRotationIsKilled(t *testing.T) {
 		c := keyConfig(dir)
 		var err error
 		if os.Getenv("ROTATE_TEST_ACT") == "retire" {
-			_, err = RetireKey(t.Context(), c, "log", "", quiet())
+			_, err = RetireKey(t.Context(), c, KeyRetirement{Purpose: "log"}, quiet())
 		} else {
 			_, err = RotateKey(t.Context(), c, KeyChange{Purpose: os.Getenv("ROTATE_TEST_ACT")}, quiet())
 		}
@@ -352,7 +381,7 @@ func TestRotationIsKilled(t *testing.T) {
 			}
 			look(t, c, func(n *Node) { followed(t, n, first) })
 			if !retired {
-				if _, err := RetireKey(t.Context(), c, "log", "", quiet()); err != nil {
+				if _, err := RetireKey(t.Context(), c, KeyRetirement{Purpose: "log"}, quiet()); err != nil {
 					t.Fatal(err)
 				}
 			}

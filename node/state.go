@@ -26,7 +26,7 @@ func (n *Node) openState() error {
 	}
 	var err error
 	n.state, err = statetree.Open(statetree.Options{Domain: n.cfg.Domain, Actor: n.actor, Journal: n.journal, Log: n.log, Twins: n.twins, Models: modelsDigest(),
-		Interval: n.cfg.State.Interval, Window: window, Now: n.now, Logger: n.l})
+		Interval: n.cfg.State.Interval, Window: window, MaxBytes: int64(n.cfg.State.MaxMB) << 20, Now: n.now, Logger: n.l})
 	return err
 }
 
@@ -67,11 +67,27 @@ func (e evidence) State(_ context.Context, key string, size uint64) (httpapi.Sta
 	if e.n.state == nil {
 		return httpapi.StateProof{}, vaultmesh.Errorf(vaultmesh.NotFound, "state.prove", key, "this node keeps no roots of the state").WithFix("set state.interval in its configuration")
 	}
+	if err := e.n.reached(key, size); err != nil {
+		return httpapi.StateProof{}, err
+	}
 	p, root, err := e.n.state.Prove(key, size)
 	if err != nil {
 		return httpapi.StateProof{}, err
 	}
 	return httpapi.StateProof{Key: key, Present: p.Present(), Size: root.Size, Receipt: root.Receipt, Root: root.Hash, Entries: root.Entries, Time: root.Time, Proof: p.Encode()}, nil
+}
+
+// reached refuses a size that the log does not have: what is asked about has not happened.
+func (n *Node) reached(key string, size uint64) error {
+	cp := n.log.Checkpoint()
+	if cp == nil || size > cp.Size {
+		has := uint64(0)
+		if cp != nil {
+			has = cp.Size
+		}
+		return vaultmesh.Errorf(vaultmesh.NotFound, "state.prove", key, "the log has size %d, you ask for its state at size %d", has, size).WithFix("give a size that the log has had, or none for the newest root")
+	}
+	return nil
 }
 
 // Search implements [httpapi.Evidence].
@@ -92,6 +108,7 @@ func (n *Node) stateCollectors() []prometheus.Collector {
 		gauge("vaultmesh_state_entries", "Keys under the newest root of the state.", func(s statetree.Stats) float64 { return float64(s.Root.Entries) }),
 		gauge("vaultmesh_state_roots", "Roots of the state that can be proved against.", func(s statetree.Stats) float64 { return float64(s.Roots) }),
 		gauge("vaultmesh_state_changed", "Keys that the newest root brought or changed.", func(s statetree.Stats) float64 { return float64(s.Changed) }),
+		gauge("vaultmesh_state_kept_bytes", "Bytes of the journal, before compression, for all roots of the state that can be proved against.", func(s statetree.Stats) float64 { return float64(s.Kept) }),
 		gauge("vaultmesh_state_update_seconds", "What the newest root took.", func(s statetree.Stats) float64 { return s.Duration.Seconds() }),
 	}
 }
@@ -100,6 +117,9 @@ func (n *Node) stateCollectors() []prometheus.Collector {
 func (b *collection) stateAt(keys []string, size uint64) error {
 	if len(keys) == 0 {
 		return nil
+	}
+	if err := b.n.reached(keys[0], size); err != nil {
+		return err
 	}
 	if size != 0 {
 		if b.root != 0 && b.root != size {

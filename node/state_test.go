@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,23 +20,11 @@ import (
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// startRooted starts a node that appends roots of the state as often as it may.
-func startRooted(t *testing.T, data string) *Node {
-	t.Helper()
-	c := Defaults("dev")
-	c.Data, c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case, c.State.Interval = data, "127.0.0.1:0", "127.0.0.1:0", "ieee14", minStateInterval
-	n, err := Start(t.Context(), c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // What the state was at a size of the log is proved to who has nothing but pinned keys: presence, absence, and the past,
 // across a restart.
 func TestStateIsProvable(t *testing.T) {
 	data := t.TempDir()
-	n := startRooted(t, data)
+	n := start(t, gridConfig(data))
 	closed := false
 	defer func() {
 		if !closed {
@@ -69,10 +56,27 @@ func TestStateIsProvable(t *testing.T) {
 	if _, err := op.TwinState(ctx, "load-9", "", uint64(first.Receipt)); vaultmesh.KindOf(err) != vaultmesh.NotFound {
 		t.Errorf("before the first root: %v", err)
 	}
+	for name, ask := range map[string]func(size uint64) error{
+		"proof": func(size uint64) error {
+			_, err := op.SubjectState(ctx, receipt.HaltSubject("dev"), size)
+			return err
+		},
+		"bundle": func(size uint64) error {
+			_, err := op.BundleOf(ctx, httpapi.BundleQuery{State: []string{"twin/load-9"}, StateAt: size})
+			return err
+		},
+	} {
+		if err := ask(n.log.Checkpoint().Size); err != nil {
+			t.Errorf("%s at the log's size: %v", name, err)
+		}
+		if err := ask(1 << 40); vaultmesh.KindOf(err) != vaultmesh.NotFound || !strings.Contains(err.Error(), "the log has size ") {
+			t.Errorf("%s beyond the log: %v", name, err)
+		}
+	}
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	n = startRooted(t, data)
+	n = start(t, gridConfig(data))
 	op = clientOf(t, data, DevOperator)
 	defer func() {
 		closed = true
@@ -168,7 +172,7 @@ func TestReceiptsAreFound(t *testing.T) {
 // After an erasure every proof verifies and the words are nowhere in the data folder, nor is the key.
 func TestErasedDataIsGone(t *testing.T) {
 	data := t.TempDir()
-	n := startRooted(t, data)
+	n := start(t, gridConfig(data))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	op := clientOf(t, data, DevOperator)

@@ -17,10 +17,7 @@ import (
 
 func storageConfig(t *testing.T) Config {
 	t.Helper()
-	c := Defaults("dev")
-	c.Data = filepath.Join(t.TempDir(), "data")
-	c.HTTP.Listen, c.MQTT.Listen, c.Grid.Case = "127.0.0.1:0", "127.0.0.1:0", ""
-	return c
+	return keyConfig(filepath.Join(t.TempDir(), "data"))
 }
 
 func tryStart(t *testing.T, c Config) (*Node, error) {

@@ -22,9 +22,10 @@ import (
 
 // witnessing is both sides of the witness protocol; a nil field: this side is not configured.
 type witnessing struct {
-	feeder *witness.Feeder // gets this log cosigned
-	server *witness.Server // cosigns others
-	key    string          // verifier key of the server
+	feeder *witness.Feeder        // gets this log cosigned
+	policy *receipt.WitnessPolicy // of the feeder
+	server *witness.Server        // cosigns others
+	key    string                 // verifier key of the server
 }
 
 // keepCosigned is how many cosigned checkpoints are kept: at one in ten seconds, those of half a day. Bundles and
@@ -45,16 +46,7 @@ func (n *Node) openWitness() error {
 }
 
 func (n *Node) openFeeder() error {
-	path := n.cfg.Witness.Policy
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Invalid, "witness.policy", path, "cannot read").Because(err)
-	}
-	policy, err := receipt.ParseWitnessPolicy(text)
-	if err != nil {
-		return vaultmesh.Wrap(err, "witness.policy", path)
-	}
-	client, err := n.witnessClient()
+	policy, client, err := n.witnessPolicy()
 	if err != nil {
 		return err
 	}
@@ -71,10 +63,26 @@ func (n *Node) openFeeder() error {
 	if n.witness.feeder, err = witness.NewFeeder(o, witness.Head{Size: last.Size, Root: last.Root, Note: last.Note}); err != nil {
 		return err
 	}
+	n.witness.policy = policy
 	if policy.Asks() {
 		n.log.ShowOnly(n.shown)
 	}
 	return nil
+}
+
+// witnessPolicy reads the policy, and makes the client that asks its witnesses.
+func (n *Node) witnessPolicy() (*receipt.WitnessPolicy, *http.Client, error) {
+	path := n.cfg.Witness.Policy
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, vaultmesh.Errorf(vaultmesh.Invalid, "witness.policy", path, "cannot read").Because(err)
+	}
+	policy, err := receipt.ParseWitnessPolicy(text)
+	if err != nil {
+		return nil, nil, vaultmesh.Wrap(err, "witness.policy", path)
+	}
+	client, err := n.witnessClient()
+	return policy, client, err
 }
 
 // witnessClient follows no redirect: a witness is the address in the policy.
@@ -152,10 +160,14 @@ func (n *Node) openWitnessServer() error {
 	}
 	dir := filepath.Join(n.cfg.Data, "witness")
 	path := filepath.Join(n.cfg.Data, "keys", "witness.key")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(dir); err == nil {
-			return vaultmesh.Errorf(vaultmesh.Corrupt, "witness.open", path, "the node was a witness, and its key is missing").WithFix("restore the key; a witness with a new key needs a new folder")
-		}
+	record := path + ".record"
+	switch held, kept, recorded := exists(path), exists(dir), exists(record); {
+	case !held && (kept || recorded):
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "witness.open", path, "the node was a witness, and its key is missing").
+			WithFix("restore the key; for a witness with a new key move %s and %s away, and tell the new key to those who trust the old one", dir, record)
+	case held && !kept && !recorded:
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "witness.open", dir, "the node was a witness, and what it cosigned is missing").
+			WithFix("restore %s and %s from a backup that is certainly the newest; otherwise, or if the key was never used, remove %s: a new one is made, which those who trust the old one must be told", dir, record, path)
 	}
 	secret, err := readSecret(path, func() (string, error) {
 		sk, _, err := witness.GenerateKey(name)
@@ -169,8 +181,14 @@ func (n *Node) openWitnessServer() error {
 		return vaultmesh.Wrap(err, "witness.open", path)
 	}
 	n.witness.key = vkey
-	n.witness.server, err = witness.NewServer(witness.ServerOptions{Dir: dir, Signer: s, Logs: logs, Now: n.now, Log: n.l})
+	n.witness.server, err = witness.NewServer(witness.ServerOptions{Dir: dir, Record: record, Recover: n.cfg.Witness.Serve.Recover, Signer: s, Logs: logs, Now: n.now, Log: n.l})
 	return err
+}
+
+// exists reports whether there is something at the path; what cannot be told counts as there, and is found out on use.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // run feeds the witnesses until ctx ends.

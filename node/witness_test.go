@@ -63,14 +63,7 @@ func (d *domain) watches(t *testing.T, other *domain) {
 	})
 }
 
-func (d *domain) start(t *testing.T) *Node {
-	t.Helper()
-	n, err := Start(t.Context(), d.cfg, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func (d *domain) start(t *testing.T) *Node { t.Helper(); return start(t, d.cfg) }
 
 // Two domains witness each other: what each publishes carries the other's cosignature.
 func TestDomainsWitnessEachOther(t *testing.T) {
@@ -181,6 +174,11 @@ func TestRolledBackDomain(t *testing.T) {
 			if err != nil || !s.Alarm || s.Conflict != found {
 				t.Fatalf("%+v %v", s, err)
 			}
+			alarms, err := clientOf(t, backup, DevOperator).Alarms(t.Context())
+			want := map[string]string{"rollback": httpapi.AlarmRolledBack, "equivocation": httpapi.AlarmConflict}[found]
+			if err != nil || len(alarms) == 0 || alarms[0].Code != want || alarms[0].Subject == "" || alarms[0].Fix == "" {
+				t.Fatalf("%+v %v", alarms, err)
+			}
 			var indexes []vaultmesh.LogIndex
 			until(t, "a receipt", func() bool {
 				indexes, err = n.log.Subject(receipt.WitnessSubject("north"), 0, 10)
@@ -223,4 +221,49 @@ func TestRolledBackDomain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A node whose witness's folder is gone while its key stays does not begin anew: it could cosign another tree.
+func TestWitnessFolderLost(t *testing.T) {
+	a, b := newDomain(t, "north"), newDomain(t, "south")
+	b.watches(t, a)
+	south, north := b.start(t), a.start(t)
+	until(t, "witnessed", func() bool {
+		h, ok := north.witness.feeder.Latest()
+		return ok && h.Size == north.log.Checkpoint().Size
+	})
+	for _, n := range []*Node{north, south} {
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder, record := filepath.Join(b.cfg.Data, "witness"), filepath.Join(b.cfg.Data, "keys", "witness.key.record")
+	refused := func(what string) {
+		t.Helper()
+		n, err := Start(t.Context(), b.cfg, quiet())
+		if err == nil {
+			t.Errorf("%s: it starts", what)
+			_ = n.Close()
+		} else if vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	refused("without its folder")
+	b.cfg.Witness.Serve.Recover = true
+	visit(t, b.cfg, nil)
+	b.cfg.Witness.Serve.Recover = false
+	visit(t, b.cfg, nil)
+	for _, dir := range []string{folder, record} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("with its key alone")
+	if err := os.Remove(filepath.Join(b.cfg.Data, "keys", "witness.key")); err != nil { // the deliberate way: another key
+		t.Fatal(err)
+	}
+	visit(t, b.cfg, nil)
 }

@@ -3,6 +3,7 @@ package receipt
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -34,8 +35,8 @@ type ProofTarget struct {
 	Method string           `json:"method"` // "POST", or "mcp" for a tool call
 	Path   string           `json:"path"`   // the path with its query, or the tool's name
 	Body   vaultmesh.Digest `json:"body"`   // digest of the exact bytes of the request's body
-	// Request holds those bytes: a JSON object whose members twin, command, args and idempotency_key are the
-	// proposal's. It may be left out where the body was [ProposedBody.RequestText].
+	// Request holds those bytes: a JSON object whose members twin, command, args, idempotency_key and reason are
+	// the proposal's. It may be left out where the body was [ProposedBody.RequestText].
 	Request []byte `json:"request,omitempty"`
 }
 
@@ -65,6 +66,7 @@ type AssessedBody struct {
 	Verdict     json.RawMessage    `json:"verdict,omitempty"`   // the whole verdict (whatif.Verdict), canonical
 	Stages      json.RawMessage    `json:"stages,omitempty"`    // what each stage of the gate said
 	Expect      map[string]float64 `json:"expect,omitempty"`    // values that the asset should report
+	Tolerance   map[string]float64 `json:"tolerance,omitempty"` // how far what it reports may be from them to count as aligned; a boolean counts as 0 or 1
 	Inputs      vaultmesh.Digest   `json:"inputs,omitzero"`     // of everything that the gate saw, see Inputs
 }
 
@@ -140,11 +142,12 @@ type ObservedBody struct {
 
 // Observation is one reported value and, where it came by a telemetry batch, which message of which batch proves it.
 type Observation struct {
-	Value    json.RawMessage     `json:"value"`
-	Expected *float64            `json:"expected,omitempty"`
-	Time     time.Time           `json:"time"`                   // at the source
-	Batch    *vaultmesh.LogIndex `json:"batch,omitempty,string"` // log index of the telemetry.batch receipt
-	Position int                 `json:"position,omitempty"`     // index of the message within the batch
+	Value     json.RawMessage     `json:"value"`
+	Expected  *float64            `json:"expected,omitempty"`     // by the assessment
+	Tolerance *float64            `json:"tolerance,omitempty"`    // how far the value may be from it, by the assessment
+	Time      time.Time           `json:"time"`                   // at the source
+	Batch     *vaultmesh.LogIndex `json:"batch,omitempty,string"` // log index of the telemetry.batch receipt
+	Position  int                 `json:"position,omitempty"`     // index of the message within the batch
 }
 
 // BatchBody is the body of telemetry.batch: the RFC 6962 root over its messages' leaves, see [MessageLeaf].
@@ -155,6 +158,20 @@ type BatchBody struct {
 	First time.Time        `json:"first"` // earliest and latest time of the messages at their sources
 	Last  time.Time        `json:"last"`
 	Root  vaultmesh.Digest `json:"root"`
+}
+
+// encode returns what [Body] would without it.
+func (b *BatchBody) encode() (json.RawMessage, error) {
+	out := make([]byte, 0, 192)
+	out = append(strconv.AppendUint(append(out, `{"count":"`...), b.Count, 10), `","first":"`...)
+	out, err := b.First.AppendText(out)
+	if err == nil {
+		out, err = b.Last.AppendText(append(out, `","last":"`...))
+	}
+	if err != nil {
+		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "receipt.body", "", "cannot be written as JSON").Because(err)
+	}
+	return append(appendDigest(append(out, `","root":`...), b.Root), '}'), nil
 }
 
 // GenesisBody is the body of domain.genesis: the keys with which the domain begins.
@@ -209,6 +226,9 @@ type NodeBody struct {
 
 // Body returns v as a canonical body for [Draft]. Times within it are cut to the microsecond by the caller.
 func Body(v any) (json.RawMessage, error) {
+	if b, ok := v.(BatchBody); ok { // the one of the highest rate
+		return b.encode()
+	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "receipt.body", "", "cannot be written as JSON").Because(err)

@@ -20,20 +20,21 @@ const KeyPayloadType = "application/vnd.vaultmesh.key+json"
 
 // KeyStatement is what one key says about another; see [KeyBody].
 type KeyStatement struct {
-	Act     string           `json:"act"` // the kind of the receipt: key.rotated, key.retired or key.delegated
+	Act     string           `json:"act"` // the kind of the receipt: key.rotated, key.retired, key.delegated or key.renewed
 	Domain  vaultmesh.Domain `json:"domain"`
 	Purpose string           `json:"purpose"`          // one of the purposes above
 	Origin  string           `json:"origin,omitempty"` // of the log's checkpoints; purpose log only
 	Key     []byte           `json:"key"`              // the ed25519 public key that the statement is about
 	By      []byte           `json:"by"`               // the ed25519 public key that signs the statement
 	Time    time.Time        `json:"time"`
-	Expires time.Time        `json:"expires,omitzero"` // key.delegated only: Key signs nothing that is later
+	Expires time.Time        `json:"expires,omitzero"` // key.delegated and key.renewed only: Key signs nothing that is later
 	Reason  string           `json:"reason,omitempty"` // the operator's own words, at most MaxText bytes
 }
 
 // KeyBody is the body of key.rotated (By, the key so far, hands over to Key), of key.retired (By, the key of the same
-// purpose that goes on, ends the time of Key) and of key.delegated (By, a root key kept in hardware, vouches for Key
-// until Expires). The subject is [KeySubject]; [FollowKeys] says what follows from a chain of them.
+// purpose that goes on, ends the time of Key), of key.delegated (By, a root key kept in hardware, vouches for Key until
+// Expires) and of key.renewed (it goes on to, for a key for which it vouched before). [FollowKeys] says what follows from
+// them.
 type KeyBody struct {
 	KeyStatement
 	Signature  []byte `json:"signature"`            // by By, over the statement
@@ -98,6 +99,9 @@ func (b KeyBody) Verify() error {
 	return nil
 }
 
+// delegates reports whether a root vouches for the key, for the first time or again.
+func (s KeyStatement) delegates() bool { return s.Act == KeyDelegated || s.Act == KeyRenewed }
+
 func (s KeyStatement) check() error {
 	const op = "key.statement"
 	bad := func(format string, args ...any) error {
@@ -107,7 +111,7 @@ func (s KeyStatement) check() error {
 		return vaultmesh.Wrap(err, op, s.Purpose)
 	}
 	switch {
-	case s.Act != KeyRotated && s.Act != KeyRetired && s.Act != KeyDelegated:
+	case s.Act != KeyRotated && s.Act != KeyRetired && !s.delegates():
 		return bad("unknown act %.64q", s.Act)
 	case s.Purpose != PurposeLog && s.Purpose != PurposeReceipt && s.Purpose != PurposeCapability:
 		return bad("unknown purpose %.64q", s.Purpose)
@@ -119,7 +123,7 @@ func (s KeyStatement) check() error {
 		return bad("a key does not speak about itself")
 	case s.Time.Year() < 1970 || s.Time.Year() > 9999 || s.Expires.Year() > 9999:
 		return bad("the time is outside of 1970 to 9999")
-	case (s.Act == KeyDelegated) != !s.Expires.IsZero() || !s.Expires.IsZero() && !s.Expires.After(s.Time):
+	case s.delegates() != !s.Expires.IsZero() || !s.Expires.IsZero() && !s.Expires.After(s.Time):
 		return bad("a delegation, and nothing else, ends; and not before it begins")
 	case len(s.Reason) > MaxText || len(s.Origin) > MaxText:
 		return bad("a text is longer than %d bytes", MaxText)

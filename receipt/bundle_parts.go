@@ -35,7 +35,7 @@ const (
 	PartChallenge   = "challenge"         // challenges/<digest in hexadecimal>.json: canonical text of a Challenge
 	PartCapability  = "capability"        // capabilities/<digest in hexadecimal>.txt: a token that a proposal names by its last block
 	maxTimestamp    = 16 << 10            // bytes of one RFC 3161 response
-	maxStamps       = 8                   // RFC 3161 responses for one checkpoint
+	MaxStamps       = 8                   // RFC 3161 responses for one checkpoint
 	maxHeads        = 256                 // checkpoints beside the main one
 	maxTlogProof    = maxNote + (8 << 10) // bytes of one tlog-proof, which repeats the checkpoint
 )

@@ -3,6 +3,7 @@ package receipt_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +68,8 @@ func TestGapInNamedCommand(t *testing.T) {
 // the log that the auditor knows, not at that of the bundle's checkpoint.
 func TestRangeByTime(t *testing.T) {
 	w := sample.New(t)
-	w.Add(receipt.DomainGenesis, receipt.DomainSubject(sample.Domain), "node:sample", 0, &receipt.GenesisBody{Origin: sample.Origin, LogKey: w.LogVerifier, ReceiptKeys: [][]byte{w.Key.Pub()}, CapabilityKeys: [][]byte{sample.NewKey("root").Pub()}}, nil)
+	w.Genesis()
+	early := w.Anchor(10 * time.Second)                                // what dates all that is before the range
 	for i, after := range []int{20, 90, 55, 100, 170, 161, 221, 222} { // 2 is of the time asked for, 3 lies before it; 6 is of it, 5 after it
 		id := vaultmesh.TwinID(fmt.Sprint("bus-", i))
 		w.Add(receipt.TwinDefined, receipt.TwinSubject(id), "node:sample", time.Duration(after)*time.Second, &receipt.TwinBody{Twin: id, Model: "dtmi:test:x;1", Device: "sub-4"}, nil)
@@ -76,6 +78,7 @@ func TestRangeByTime(t *testing.T) {
 	note := func(size uint64) []byte { return w.Checkpoint(size, 300*time.Second) }
 	pack := func(size uint64, first, last vaultmesh.LogIndex, from, until int, more ...receipt.Part) []byte {
 		parts := []receipt.Part{receipt.CheckpointPart(note(size)), receipt.TimestampPart(size, 0, w.Stamp(w.Digest(note(size)), 301*time.Second)),
+			receipt.AnchoredPart(early.Size, early.Note), receipt.TimestampPart(early.Size, 0, early.Stamp), w.Consistency(early.Size, size),
 			receipt.ScopePart(receipt.Scope{Ranges: []receipt.Range{{First: first, Last: last, From: sample.Start.Add(time.Duration(from) * time.Second), Until: sample.Start.Add(time.Duration(until) * time.Second)}}})}
 		for i := first; i <= last; i++ {
 			parts = append(parts, w.Receipts(size, note(size), i)...)
@@ -84,8 +87,12 @@ func TestRangeByTime(t *testing.T) {
 	}
 	all := w.Size()
 	demand := receipt.Demand{Complete: true, Size: all, Root: w.RootOf(all), Now: now}
-	for name, bundle := range map[string][]byte{"ends": pack(all, 1, 7, 81, 160), "from the beginning": pack(all, 0, 7, 30, 160), "to the end": pack(all, 1, 8, 81, 3600)} {
-		if r := demand.Verify(bundle, trust); !r.OK || len(r.Complete) != 1 {
+	if r := demand.Verify(pack(all, 1, 8, 81, 3600), trust); !r.OK || len(r.Complete) != 1 || r.Complete[0].From.IsZero() {
+		t.Errorf("to the end:\n%s", tree(t, r, false))
+	}
+	for name, bundle := range map[string][]byte{"ends": pack(all, 1, 7, 81, 160), "from the beginning": pack(all, 0, 7, 30, 160)} {
+		refuses(t, demand, bundle, trust, "history.complete[", "no receipt up to its end reports a proof of time")
+		if r := (receipt.Demand{Size: all, Root: w.RootOf(all), Now: now}).Verify(bundle, trust); !r.OK || len(r.Complete) != 1 || !r.Complete[0].From.IsZero() {
 			t.Errorf("%s:\n%s", name, tree(t, r, false))
 		}
 	}
@@ -98,13 +105,17 @@ func TestRangeByTime(t *testing.T) {
 	refuses(t, demand, pack(4, 0, 3, 0, 3600, short...), trust, "bundle.scope", "known to have size 9")
 	short = append(short, receipt.AnchoredPart(all, note(all)))
 	refuses(t, receipt.Demand{Complete: true, Head: note(all), Now: now}, pack(4, 0, 3, 0, 3600, short...), trust, "bundle.scope", "known to have size 9")
-	refuses(t, receipt.Demand{}, pack(4, 0, 3, 0, 3600, short...), trust, "bundle.scope", "known to have size 9")
+	if r := receipt.Verify(pack(4, 0, 3, 0, 3600, short...), trust); !r.OK || !r.Complete[0].From.IsZero() || !slices.ContainsFunc(r.NotProved, func(s string) bool {
+		return strings.Contains(s, "that no receipt outside of 0 to 3 was written")
+	}) {
+		t.Errorf("who names no head is not told that there is more:\n%s", tree(t, r, false))
+	}
 }
 
 // What pinned witnesses signed is what the auditor knows: a subject must be complete up to there.
 func TestOldStateUnderWitnesses(t *testing.T) {
 	w := sample.New(t)
-	w.Add(receipt.DomainGenesis, receipt.DomainSubject(sample.Domain), "node:sample", 0, &receipt.GenesisBody{Origin: sample.Origin, LogKey: w.LogVerifier, ReceiptKeys: [][]byte{w.Key.Pub()}, CapabilityKeys: [][]byte{sample.NewKey("root").Pub()}}, nil)
+	w.Genesis()
 	old := w.Root(time.Second)
 	halts := receipt.HaltSubject(sample.Domain)
 	w.Add(receipt.HaltSet, halts, "operator:bob", 9*time.Second, &receipt.HaltBody{Reason: "an emergency"}, nil)

@@ -178,9 +178,16 @@ func TestLoadTrust(t *testing.T) {
 		"not a certificate": change(`BEGIN CERTIFICATE`, `BEGIN SOMETHING`),
 		"no receipt keys":   `{"domain":"dev","log":{"origin":"vaultmesh.test/dev","key":"` + s.noteV + `"},"receipt_keys":[]}`,
 		"no log":            `{"domain":"dev","receipt_keys":[]}`,
+		"key root":          change(`"domain"`, `"key_roots": [{"id": "x", "public": "AAAA"}], "domain"`),
+		"operator's name":   change(`operator:bob`, `operator bob`),
+		"certificate":       change(`BEGIN CERTIFICATE-----\n`, `BEGIN CERTIFICATE-----\nAAAA`),
+		"witness policy":    change(`"domain"`, `"witness_policy": "quorum nobody\n", "domain"`),
+		"bitcoin":           change(`"domain"`, `"bitcoin": {"network": "moonnet"}, "domain"`),
+		"ethereum":          change(`"domain"`, `"ethereum": {"chain_id": 0}, "domain"`),
+		"too many policies": change(`"policies": [`, `"policies": [`+strings.Repeat(`"`+policy.String()+`",`, maxTrusted)),
 	} {
-		if _, err := LoadTrust([]byte(bad)); err == nil {
-			t.Errorf("%s: loaded", name)
+		if _, err := LoadTrust([]byte(bad)); err == nil || vaultmesh.KindOf(err) != vaultmesh.Invalid && vaultmesh.KindOf(err) != vaultmesh.TooLarge {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

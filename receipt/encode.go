@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -21,7 +22,13 @@ func Encode(domain vaultmesh.Domain, d Draft, l Link, s Signer) ([]byte, error) 
 	if err := checkDraft(domain, &d, l); err != nil {
 		return nil, err
 	}
-	stmt := appendStatement(make([]byte, 0, 1024+len(d.Body)+96*len(d.Causes)), domain, &d, l)
+	buffer := statements.Get().(*[]byte)
+	stmt := appendStatement((*buffer)[:0], domain, &d, l)
+	defer func() {
+		if *buffer = stmt; cap(stmt) <= maxPooled {
+			statements.Put(buffer)
+		}
+	}()
 	var keyID string
 	var sig []byte
 	if s != nil {
@@ -45,6 +52,11 @@ func Encode(domain vaultmesh.Domain, d Draft, l Link, s Signer) ([]byte, error) 
 }
 
 var emptyObject = []byte("{}")
+
+// statements are buffers for statements, which nothing keeps: what is signed is made of a copy, and so is the envelope.
+var statements = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+const maxPooled = 16 << 10
 
 // checkDraft enforces every rule on the fields, so that what is encoded can always be opened again.
 func checkDraft(domain vaultmesh.Domain, d *Draft, l Link) error {

@@ -3,6 +3,8 @@ package receipt
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -113,7 +115,8 @@ func InputsOf(r *Receipt) vaultmesh.Digest {
 	return d
 }
 
-// matches reports whether the inputs are of the decision in r: the same command, arguments and policy.
+// matches reports whether the inputs are of the decision in r: the same command, arguments and policy, and an outcome that
+// leads to it. What only the order of the log can answer may have turned it into a denial.
 func (in *Inputs) matches(r *Receipt) error {
 	const op = "inputs"
 	var ref CommandRef
@@ -127,6 +130,45 @@ func (in *Inputs) matches(r *Receipt) error {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.Subject, "they are by the policy %s, the receipt by %s", in.Policy, r.Policy)
 	case in.Time.After(r.Time):
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.Subject, "they are of %s, after the decision", in.Time.Format(TimeFormat))
+	case !isOutcome(in.Outcome), in.Halted && in.Outcome != outcomeDeny:
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.Subject, "their outcome is %.40q, halted %v: no gate says that", in.Outcome, in.Halted)
+	case r.Kind == CommandAuthorized && in.Outcome != outcomeAllow:
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.Subject, "their outcome is %q, and the command was authorized", in.Outcome)
+	}
+	if said, ok := assessedOutcome(r.Outcome); r.Kind == CommandAssessed && (!ok || said != in.Outcome && said != outcomeDeny) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.Subject, "their outcome is %q, the receipt says %.80q", in.Outcome, r.Outcome)
 	}
 	return nil
+}
+
+// fits compares the inputs of the decision e with what the other receipts of the command say.
+func (l *life) fits(in *Inputs, e *entry) error {
+	same := map[string]bool{
+		"principal": in.Principal == l.chain[0].Actor, "time by which the command expires": in.Expires.Equal(l.proposed.Expires),
+		"capability": l.blocks == nil || slices.Equal(in.Capability.Blocks, l.blocks),
+	}
+	switch e.Kind {
+	case CommandAssessed:
+		b := l.assessed
+		same["verdict"], same["version of the twin"] = in.Verdict == b.Simulation, in.TwinVersion == b.TwinVersion
+		same["expected values"], same["challenge"] = maps.Equal(in.Expect, b.Expect), in.Challenge.IsZero()
+		same["stages"] = len(b.Stages) == 0 || in.Stages == vaultmesh.Sum(b.Stages)
+	case CommandAuthorized:
+		same["verdict"], same["challenge"] = in.Verdict == l.authorized.Simulation, in.Challenge == l.authorized.Challenge
+		if l.approved != nil {
+			same["verdict that the approvers saw"], same["approvals"] = in.Earlier == l.assessed.Simulation, sameApprovals(in.Approvals, l.approved.Approvals)
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(same)) {
+		if !same[what] {
+			return vaultmesh.Errorf(vaultmesh.Corrupt, "inputs", e.Subject, "%s at index %d has another %s than they have", e.Kind, e.index, what)
+		}
+	}
+	return nil
+}
+
+func sameApprovals(a, b []SignedApproval) bool {
+	return slices.EqualFunc(a, b, func(a, b SignedApproval) bool {
+		return a.Approver == b.Approver && a.Key == b.Key && bytes.Equal(a.Signature, b.Signature)
+	})
 }

@@ -44,7 +44,7 @@ func TestInputsBelongToTheirDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Receipt{Draft: Draft{Kind: CommandAssessed, Subject: "command/c-1", Time: in.Time, Policy: in.Policy, Body: body}}
+	r := Receipt{Draft: Draft{Kind: CommandAssessed, Subject: "command/c-1", Time: in.Time, Policy: in.Policy, Outcome: "assessed: allow", Body: body}}
 	if err := in.matches(&r); err != nil {
 		t.Error(err)
 	}
@@ -58,6 +58,9 @@ func TestInputsBelongToTheirDecision(t *testing.T) {
 		"arguments": func(x *Inputs) { x.ArgsDigest[0]++ },
 		"policy":    func(x *Inputs) { x.Policy[0]++ },
 		"time":      func(x *Inputs) { x.Time = x.Time.Add(time.Microsecond) },
+		"outcome":   func(x *Inputs) { x.Outcome = "deny" },
+		"unknown":   func(x *Inputs) { x.Outcome = "Allow" },
+		"halt":      func(x *Inputs) { x.Halted = true },
 	} {
 		other := testInputs()
 		change(&other)

@@ -27,6 +27,7 @@ const (
 	KeyRotated        = "key.rotated"        // KeyBody; KeySubject
 	KeyRetired        = "key.retired"        // KeyBody; KeySubject
 	KeyDelegated      = "key.delegated"      // KeyBody; KeySubject
+	KeyRenewed        = "key.renewed"        // KeyBody; RenewalSubject. Unsigned: it carries signatures of its own
 	WitnessConflict   = "witness.conflict"   // ConflictBody; WitnessSubject
 	AnchorFailed      = "anchor.failed"      // AnchorEndBody; AnchorSubject
 	AnchorLost        = "anchor.lost"        // AnchorEndBody; AnchorSubject
@@ -65,7 +66,7 @@ var kinds = map[string]kindRules{
 	HaltSet: {}, HaltCleared: {}, CapabilityIssued: {}, CapabilityRevoked: {}, OperatorEnrolled: {},
 	NodeStarted: {stream: true, unsigned: true}, AnchorVerified: {stream: true, unsigned: true},
 	StateRoot: {stream: true}, DataErased: {},
-	KeyRotated: {unsigned: true}, KeyRetired: {unsigned: true}, KeyDelegated: {unsigned: true}, WitnessConflict: {}, // statements about keys carry signatures of their own
+	KeyRotated: {unsigned: true}, KeyRetired: {unsigned: true}, KeyDelegated: {unsigned: true}, KeyRenewed: {stream: true, unsigned: true}, WitnessConflict: {}, // statements about keys carry signatures of their own
 	AnchorRequested: {stream: true}, AnchorFailed: {stream: true}, AnchorLost: {stream: true},
 	CommandProposed: {}, CommandAssessed: {}, CommandDenied: {}, CommandAwaitingApproval: {}, CommandApproved: {},
 	CommandRejected: {}, CommandExpired: {}, CommandAuthorized: {}, CommandDispatched: {}, CommandAcknowledged: {},
@@ -151,8 +152,12 @@ func CapabilitySubject(block vaultmesh.Digest) string { return "capability/" + b
 // AnchorSubject is the subject of one anchor target, for example "bitcoin" or "rfc3161/authority".
 func AnchorSubject(target string) string { return "anchor/" + target }
 
-// KeySubject is the subject of what happens to the domain's keys after its genesis.
+// KeySubject is the subject of what happens to the domain's keys after its genesis, but that a delegation is renewed.
 func KeySubject(d vaultmesh.Domain) string { return "key/" + string(d) }
+
+// RenewalSubject is the subject of renewed delegations. It is apart from [KeySubject] since it grows for as long as the
+// domain lives, and a bundle needs no more of it than what vouched for its receipts.
+func RenewalSubject(d vaultmesh.Domain) string { return "renewal/" + string(d) }
 
 // WitnessSubject is the subject of conflicts with the witnesses of the domain's log.
 func WitnessSubject(d vaultmesh.Domain) string { return "witness/" + string(d) }

@@ -22,7 +22,7 @@ const kindsDoc = "../docs/receipts.md"
 var subjectForms = map[string]string{
 	"CommandSubject": "command/<id>", "TwinSubject": "twin/<id>", "DomainSubject": "domain/<domain>", "HaltSubject": "halt/<domain>",
 	"TelemetrySubject": "telemetry/<domain>", "NodeSubject": "node/<principal>", "OperatorSubject": "operator/<principal>",
-	"CapabilitySubject": "capability/<digest of the block>", "AnchorSubject": "anchor/<target>", "KeySubject": "key/<domain>",
+	"CapabilitySubject": "capability/<digest of the block>", "AnchorSubject": "anchor/<target>", "KeySubject": "key/<domain>", "RenewalSubject": "renewal/<domain>",
 	"WitnessSubject": "witness/<domain>", "StateSubject": "state/<domain>", "PrivateSubject": "private/<principal>",
 }
 

@@ -90,7 +90,9 @@ func LeafHash(envelope []byte) vaultmesh.Digest {
 	h := sha256.New()
 	h.Write([]byte{0})
 	h.Write(envelope)
-	return vaultmesh.Digest(h.Sum(nil))
+	var d vaultmesh.Digest
+	h.Sum(d[:0])
+	return d
 }
 
 // KeyID names a public key: "ed25519:" and the first 16 bytes of its SHA-256 digest in hexadecimal.

@@ -15,6 +15,9 @@ type Check struct {
 	Detail string `json:"detail"`
 	// Empty says that it holds because there was nothing to compare: neither the bundle nor the auditor asks for it.
 	Empty bool `json:"empty,omitempty"`
+	// Partial says that it holds for a part of what it is about; the detail says for which. Of a command whose completeness
+	// is demanded, such a check does not hold.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // Judged reports whether the comparison was made. One that could not be made does not hold either.
@@ -23,11 +26,12 @@ func (c Check) Judged() bool { return c.OK || !strings.HasPrefix(c.Detail, unjud
 // Family is a group of checks of one subject: the level of the tree above [Check], whose names begin with the family's.
 type Family struct {
 	Name     string `json:"name"`
-	OK       bool   `json:"ok"`       // every check of it holds
-	Checks   int    `json:"checks"`   // how many there are
-	Failed   int    `json:"failed"`   // of them do not hold
-	Unjudged int    `json:"unjudged"` // of those that do not hold could not be made
-	Empty    int    `json:"empty"`    // of those that hold compared nothing
+	OK       bool   `json:"ok"`                // every check of it holds
+	Checks   int    `json:"checks"`            // how many there are
+	Failed   int    `json:"failed"`            // of them do not hold
+	Unjudged int    `json:"unjudged"`          // of those that do not hold could not be made
+	Empty    int    `json:"empty"`             // of those that hold compared nothing
+	Partial  int    `json:"partial,omitempty"` // of those that hold do so for a part
 }
 
 // Report is the judgement over a bundle. OK only where every check holds. Two reports of the same bundle, trust file and
@@ -50,7 +54,19 @@ type Report struct {
 	Existed  []Existence      `json:"existed,omitempty"`    // by when the receipts existed, by class
 	Complete []Completeness   `json:"complete,omitempty"`   // what the bundle was proved to show all of
 	States   []ProvedState    `json:"states,omitempty"`     // what state proofs show
-	Stamped  time.Time        `json:"stamped,omitzero"`     // the earliest verified RFC 3161 time-stamp; zero where none is
+	// Disclosed are people's own words that the bundle holds, each of which is what a receipt commits to, in the order of
+	// the log.
+	Disclosed []DisclosedText `json:"disclosed,omitempty"`
+	Stamped   time.Time       `json:"stamped,omitzero"` // the earliest verified RFC 3161 time-stamp; zero where none is
+}
+
+// DisclosedText is a private text whose commitment the receipt at the index holds.
+type DisclosedText struct {
+	Index   vaultmesh.LogIndex  `json:"index,string"`
+	Kind    string              `json:"kind"`
+	Subject string              `json:"subject"`
+	Actor   vaultmesh.Principal `json:"actor"`
+	Text    string              `json:"text"`
 }
 
 // Existence says by when all receipts of a class in the bundle existed, by each kind of proof of time.

@@ -32,7 +32,7 @@ func replaceKeys(t *testing.T) *replaced {
 	w := sample.New(t)
 	w.Tell()
 	x := &replaced{honest: w}
-	oldText, oldKey := w.LogVerifier, w.Key
+	oldLog, oldText, oldKey := w.LogKey, w.LogVerifier(), w.Key
 	thief := *w
 	w.RotateLog("second", 14*time.Second)
 	w.RotateReceipts("receipts2", 14*time.Second)
@@ -42,14 +42,14 @@ func replaceKeys(t *testing.T) *replaced {
 		t.Fatal(err)
 	}
 	x.until[0] = w.Size()
-	w.RetireLog(oldText, 15*time.Second)
+	w.RetireLog(oldLog, 15*time.Second)
 	x.until[1] = w.Size()
 	w.RetireReceipts(oldKey, 15*time.Second)
 	x.root = w.Root(16 * time.Second)
 	x.head = w.Size()
 	x.trust = w.Trust()
 	x.trust.WitnessPolicy, x.trust.TSARoots = "", nil
-	x.trust.Log.Key, x.trust.LogKeys = oldText, []string{w.LogVerifier}
+	x.trust.Log.Key, x.trust.LogKeys = oldText, []string{w.LogVerifier()}
 	x.trust.ReceiptKeys = append(x.trust.ReceiptKeys, receipt.TrustedKey{ID: w.Key.KeyID(), Public: w.Key.Pub()})
 	thief.Envelopes, thief.Leaves, thief.Witnesses = slices.Clone(w.Envelopes), slices.Clone(w.Leaves), nil
 	thief.Heads = map[string]receipt.Link{}

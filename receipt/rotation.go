@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,13 +25,16 @@ type Key struct {
 	// Until is the index of the receipt that retired the key: it signs no receipt from there on, and no checkpoint that
 	// is larger. Zero: it is not retired.
 	Until uint64
-	// Expires is the end of the last delegation where a root key vouches for it; zero where it does not end.
+	// Expires is the latest end of a delegation where a root key vouches for it; zero where it does not end. What it was
+	// at an index of the log, Ended tells.
 	Expires time.Time
 	// Pinned tells a key that the caller trusted beforehand from one that was followed to.
 	Pinned bool
 
 	handedAt uint64 // size of the log before the receipt with which it handed over
 	handed   bool   // it handed over to another: it may still sign in the overlap, and speaks about no key any more
+
+	vouched []vouch // by a root, in the order of the log
 }
 
 // Verifier returns the verifier of checkpoints for a key of the log.
@@ -90,7 +94,7 @@ func GenesisKeys(r *Receipt) ([]Key, error) {
 	return out, nil
 }
 
-// KeyEntry is a receipt of the chain [KeySubject] with its index in the log.
+// KeyEntry is a receipt of [KeySubject] or [RenewalSubject] with its index in the log.
 type KeyEntry struct {
 	Index   vaultmesh.LogIndex
 	Receipt Receipt
@@ -98,18 +102,27 @@ type KeyEntry struct {
 
 // KeyHistory says which key of a domain counts where. It does not change once it is made.
 type KeyHistory struct {
-	keys []Key // of each purpose in the order of their introduction
-	// Skipped are the entries that no trusted key stands behind: their statements count for nothing.
-	Skipped []vaultmesh.LogIndex
+	roots []ed25519.PublicKey
+	keys  []Key          // of each purpose in the order of their introduction
+	at    map[string]int // place in keys, by keyName
+	made  int            // of the keys, those that the log introduced
+	begun bool
+	last  vaultmesh.LogIndex // of the statements so far, where it begun
 }
 
-// MaxKeys bounds the keys of one history.
-const MaxKeys = 1000
+// MaxKeys bounds the keys that a log introduces: what was pinned does not count, nor does what is said about a key that is
+// known, however often.
+const MaxKeys = 10_000
 
 // FollowKeys extends what a caller trusts by what the log says about keys. pinned are keys that the caller trusts (their
 // From and Until are taken as they are), roots those that may delegate; at least one of either is needed. chain is the
-// whole subject [KeySubject] from its first receipt, in order; that these receipts are in the log, and linked, is for
-// the caller to judge.
+// whole subject [KeySubject] from its first receipt, and of [RenewalSubject] any of its receipts (each that is left out can
+// only make a key count for less), in the order of the log; that these receipts are in the log, and linked, is for the
+// caller to judge.
+//
+// A key that is pinned twice is one key. A pinned key counts from the receipt after the one that introduces it, where the
+// chain has one, unless it handed over before; until then, from the first receipt on. [KeyHistory.ReceiptKey] says where a
+// key counts, to whoever judges receipts.
 //
 // A statement counts only where a trusted key speaks that is not retired at that place and has not handed over: the key
 // so far for key.rotated, one that goes on for key.retired of one that handed over, a root for key.delegated (and for
@@ -124,46 +137,79 @@ func FollowKeys(domain vaultmesh.Domain, pinned []Key, roots []ed25519.PublicKey
 	if len(pinned) == 0 && len(roots) == 0 {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, string(domain), "no key is pinned").WithFix("pin at least the first key, or the root")
 	}
-	if len(pinned)+len(chain) > MaxKeys {
-		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, op, string(domain), "%d pinned keys and %d statements, at most %d", len(pinned), len(chain), MaxKeys)
-	}
-	h := &KeyHistory{}
+	h := &KeyHistory{roots: roots, at: map[string]int{}}
 	for _, k := range pinned {
-		k.Pinned = true
-		h.keys = append(h.keys, k)
+		h.pin(k)
 	}
-	for i, e := range chain {
-		if i > 0 && e.Index <= chain[i-1].Index {
-			return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, string(domain), "entry %d is not in the order of the log", i)
-		}
-		if err := h.follow(domain, roots, e); err != nil {
+	for _, e := range chain {
+		if _, err := h.follow(domain, e); err != nil {
 			return nil, vaultmesh.Wrap(err, op, e.Receipt.Kind)
 		}
 	}
 	return h, nil
 }
 
-// follow applies one entry.
-func (h *KeyHistory) follow(domain vaultmesh.Domain, roots []ed25519.PublicKey, e KeyEntry) error {
+// Then returns the history with one more entry, which lies behind all that were followed so far, and whether a trusted key
+// stands behind it: else it counts for nothing. It costs a copy of the keys and the signatures of this entry, however long
+// the history is. Errors are those of [FollowKeys].
+func (h *KeyHistory) Then(domain vaultmesh.Domain, e KeyEntry) (next *KeyHistory, counts bool, err error) {
+	n := *h
+	n.keys, n.at = slices.Clone(h.keys), maps.Clone(h.at)
+	if counts, err = n.follow(domain, e); err != nil {
+		return nil, false, vaultmesh.Wrap(err, "key.follow", e.Receipt.Kind)
+	}
+	return &n, counts, nil
+}
+
+// RootedIn reports whether the history was followed from these roots.
+func (h *KeyHistory) RootedIn(roots []ed25519.PublicKey) bool {
+	return slices.EqualFunc(h.roots, roots, func(a, b ed25519.PublicKey) bool { return bytes.Equal(a, b) })
+}
+
+// Introduced returns how many keys the log has introduced, of at most [MaxKeys].
+func (h *KeyHistory) Introduced() int { return h.made }
+
+// pin adds a key that the caller trusts. One that is pinned twice is one key: a retirement must not miss the other.
+func (h *KeyHistory) pin(k Key) {
+	k.Pinned = true
+	known := h.find(k.Purpose, k.Public)
+	if known == nil || known.Origin != k.Origin {
+		h.put(k)
+		return
+	}
+	known.From = max(known.From, k.From)
+	if known.Until == 0 || k.Until != 0 && k.Until < known.Until {
+		known.Until = k.Until
+	}
+}
+
+// follow applies one entry, and reports whether it counts.
+func (h *KeyHistory) follow(domain vaultmesh.Domain, e KeyEntry) (counts bool, err error) {
 	const op = "key.statement"
+	if h.begun && e.Index <= h.last {
+		return false, vaultmesh.Errorf(vaultmesh.Invalid, op, string(domain), "the entry at index %d is not in the order of the log", e.Index)
+	}
+	h.begun, h.last = true, e.Index
 	b, err := ReadBody[KeyBody](&e.Receipt)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if b.Act != e.Receipt.Kind || b.Domain != domain || e.Receipt.Domain != domain {
-		return vaultmesh.Errorf(vaultmesh.Corrupt, op, b.Purpose, "a statement %.64q about %.64q in a receipt %s of %s", b.Act, b.Domain, e.Receipt.Kind, e.Receipt.Domain)
+		return false, vaultmesh.Errorf(vaultmesh.Corrupt, op, b.Purpose, "a statement %.64q about %.64q in a receipt %s of %s", b.Act, b.Domain, e.Receipt.Kind, e.Receipt.Domain)
 	}
-	isRoot := slices.ContainsFunc(roots, func(r ed25519.PublicKey) bool { return bytes.Equal(r, b.By) })
+	if (b.Act == KeyRenewed) != (e.Receipt.Subject == RenewalSubject(domain)) { // of which bundles need not show all
+		return false, vaultmesh.Errorf(vaultmesh.Corrupt, op, b.Purpose, "a statement %s under the subject %.80q", b.Act, e.Receipt.Subject)
+	}
+	isRoot := slices.ContainsFunc(h.roots, func(r ed25519.PublicKey) bool { return bytes.Equal(r, b.By) })
 	speaker := h.find(b.Purpose, b.By)
 	known := speaker != nil && !speaker.handed && speaker.counts(uint64(e.Index)) && speaker.Origin == b.Origin
-	if !isRoot && (!known || b.Act == KeyDelegated) {
-		h.Skipped = append(h.Skipped, e.Index)
-		return nil
+	about := h.find(b.Purpose, b.Key)
+	if !isRoot && (!known || b.delegates()) || b.Act == KeyRenewed && about == nil {
+		return false, nil
 	}
 	if err := b.Verify(); err != nil {
-		return err
+		return false, err
 	}
-	about := h.find(b.Purpose, b.Key)
 	switch b.Act {
 	case KeyRotated:
 		for i := range h.keys {
@@ -171,16 +217,17 @@ func (h *KeyHistory) follow(domain vaultmesh.Domain, roots []ed25519.PublicKey, 
 				k.handed, k.handedAt = true, uint64(e.Index)
 			}
 		}
-		return h.introduce(about, b, uint64(e.Index)+1, time.Time{})
-	case KeyDelegated:
-		return h.introduce(about, b, uint64(e.Index)+1, b.Expires)
+		return true, h.introduce(about, b, uint64(e.Index))
+	case KeyDelegated, KeyRenewed:
+		return true, h.introduce(about, b, uint64(e.Index))
 	default: // KeyRetired: Verify refuses every other act
 		if about == nil || !about.handed && !isRoot {
-			h.Skipped = append(h.Skipped, e.Index)
-		} else if about.Until == 0 || uint64(e.Index) < about.Until {
+			return false, nil
+		}
+		if about.Until == 0 || uint64(e.Index) < about.Until {
 			about.Until = uint64(e.Index)
 		}
-		return nil
+		return true, nil
 	}
 }
 
@@ -193,25 +240,41 @@ func (k *Key) countsAtSize(size uint64) bool {
 }
 
 // introduce adds a key, or renews the delegation of a known one.
-func (h *KeyHistory) introduce(about *Key, b KeyBody, from uint64, expires time.Time) error {
+func (h *KeyHistory) introduce(about *Key, b KeyBody, index uint64) error {
+	const op = "key.statement"
+	from := index + 1
 	switch {
+	case about == nil && h.made == MaxKeys:
+		return vaultmesh.Errorf(vaultmesh.TooLarge, op, b.Purpose, "the log introduces more than %d keys", MaxKeys)
 	case about == nil:
-		h.keys = append(h.keys, Key{Purpose: b.Purpose, Public: slices.Clone(ed25519.PublicKey(b.Key)), Origin: b.Origin, From: from, Expires: expires})
+		h.made++
+		about = h.put(Key{Purpose: b.Purpose, Public: slices.Clone(ed25519.PublicKey(b.Key)), Origin: b.Origin, From: from})
 	case about.Until != 0 && from > about.Until:
-		return vaultmesh.Errorf(vaultmesh.Corrupt, "key.statement", b.Purpose, "the key %s was retired and is brought back", KeyID(b.Key))
-	case b.Act == KeyDelegated:
-		about.Expires = expires
-	case about.Pinned && about.From == 0:
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, b.Purpose, "the key %s was retired and is brought back", KeyID(b.Key))
+	case b.Act == KeyRotated && about.Pinned && about.From == 0 && !about.handed: // one that hands over and gets back was there before
 		about.From = from // it was trusted already; now it is known from where on
+	}
+	if b.delegates() {
+		about.vouch(index, b.Time, b.Expires)
 	}
 	return nil
 }
 
+// put adds a key, and returns it where it is.
+func (h *KeyHistory) put(k Key) *Key {
+	if name := keyName(k.Purpose, k.Public); h.find(k.Purpose, k.Public) == nil {
+		h.at[name] = len(h.keys)
+	}
+	h.keys = append(h.keys, k)
+	return &h.keys[len(h.keys)-1]
+}
+
+// keyName is what a key is found by.
+func keyName(purpose string, pub []byte) string { return purpose + "/" + string(pub) }
+
 func (h *KeyHistory) find(purpose string, pub []byte) *Key {
-	for i := range h.keys {
-		if h.keys[i].Purpose == purpose && bytes.Equal(h.keys[i].Public, pub) {
-			return &h.keys[i]
-		}
+	if i, ok := h.at[keyName(purpose, pub)]; ok {
+		return &h.keys[i]
 	}
 	return nil
 }
@@ -275,8 +338,9 @@ func (h *KeyHistory) ReceiptKey(keyID string, index vaultmesh.LogIndex, at time.
 			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the key counts from index %d on, the receipt is at %d", k.From, index)
 		case k.Until != 0 && uint64(index) >= k.Until:
 			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the key was retired at index %d, the receipt is at %d", k.Until, index)
-		case !k.Expires.IsZero() && at.After(k.Expires):
-			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the delegation of the key ended at %s, the receipt says %s", k.Expires.Format(time.RFC3339), at.Format(time.RFC3339))
+		}
+		if end, ended := k.Ended(index, at); ended {
+			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the delegation of the key ended at %s, the receipt says %s", end.Format(time.RFC3339), at.Format(time.RFC3339))
 		}
 		return k, nil
 	}

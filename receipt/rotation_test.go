@@ -293,3 +293,123 @@ func TestExpiredGranter(t *testing.T) {
 		t.Error("it counts before it was introduced")
 	}
 }
+
+// A pinned key that hands over and gets back what it had is no stranger to what it signed before.
+func TestKeyThatIsHandedBack(t *testing.T) {
+	c := (&keyChain{t: t}).add(10, KeyRotated, PurposeReceipt, "b", "a").add(20, KeyRotated, PurposeReceipt, "a", "b")
+	h, err := FollowKeys("dev", []Key{{Purpose: PurposeReceipt, Public: pubOf("a")}, {Purpose: PurposeReceipt, Public: pubOf("a")}}, nil, c.entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(h.Keys(PurposeReceipt)); n != 2 {
+		t.Errorf("%d keys: one that is pinned twice is one", n)
+	}
+	for index, may := range map[vaultmesh.LogIndex]bool{5: true, 15: true, 25: true} {
+		if _, err := h.ReceiptKey(KeyID(pubOf("a")), index, keyTime); (err == nil) != may {
+			t.Errorf("index %d: %v", index, err)
+		}
+	}
+	if _, err := h.ReceiptKey(KeyID(pubOf("b")), 10, keyTime); err == nil {
+		t.Error("the new key counts before its introduction")
+	}
+}
+
+// vouch appends what the root says of a key at a time.
+func (c *keyChain) vouch(index uint64, act, key string, at, ends time.Time) *keyChain {
+	c.t.Helper()
+	b, err := SignKey(KeyStatement{Act: act, Domain: "dev", Purpose: PurposeReceipt, Key: pubOf(key), By: pubOf("root"), Time: at, Expires: ends}, signs("root"), signs(key))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.put(index, act, b)
+	if act == KeyRenewed {
+		c.entries[len(c.entries)-1].Receipt.Subject = RenewalSubject("dev")
+	}
+	return c
+}
+
+// A delegation counts for what was signed after the root gave it: one that it gives again after a gap does not reach back,
+// and one that a bundle leaves out can only make a key count for less.
+func TestDelegationGap(t *testing.T) {
+	const day = 24 * time.Hour
+	at := func(days int) time.Time { return keyTime.Add(time.Duration(days) * day) }
+	root := []ed25519.PublicKey{pubOf("root")}
+	all := (&keyChain{t: t}).vouch(1, KeyDelegated, "a", at(0), at(30)).vouch(100, KeyRenewed, "a", at(15), at(45)).vouch(900, KeyRenewed, "a", at(365), at(395)).vouch(950, KeyRenewed, "a", at(380), at(410)).entries
+	for _, x := range []struct {
+		entries []KeyEntry
+		index   vaultmesh.LogIndex
+		days    int
+		ok      bool
+	}{
+		{all, 2, 29, true}, {all, 200, 44, true}, {all, 500, 46, false}, {all, 500, 200, false}, {all, 899, 364, false},
+		{all, 900, 365, true}, {all, 960, 409, true}, {all, 960, 411, false}, {all[:1], 200, 44, false},
+		{[]KeyEntry{all[0], all[3]}, 960, 409, true}, {[]KeyEntry{all[0], all[3]}, 920, 370, false}, {all[1:], 200, 44, false},
+	} {
+		h, err := FollowKeys("dev", nil, root, x.entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.ReceiptKey(KeyID(pubOf("a")), x.index, at(x.days)); (err == nil) != x.ok {
+			t.Errorf("index %d on day %d by %d statements: %v", x.index, x.days, len(x.entries), err)
+		}
+	}
+}
+
+// What is renewed stands under a subject of its own, of which a bundle shows a part: nothing else may stand there, and it
+// brings in no key.
+func TestRenewalsBringInNoKey(t *testing.T) {
+	root := []ed25519.PublicKey{pubOf("root")}
+	c := (&keyChain{t: t}).vouch(1, KeyRenewed, "a", keyTime, keyTime.Add(time.Hour))
+	h, err := FollowKeys("dev", nil, root, c.entries)
+	if err != nil || len(h.Keys(PurposeReceipt)) != 0 {
+		t.Errorf("%v %v", h, err)
+	}
+	hidden := (&keyChain{t: t}).add(10, KeyRotated, PurposeReceipt, "b", "a").add(20, KeyRetired, PurposeReceipt, "a", "b")
+	hidden.entries[1].Receipt.Subject = RenewalSubject("dev")
+	shown := (&keyChain{t: t}).vouch(1, KeyDelegated, "a", keyTime, keyTime.Add(time.Hour)).vouch(2, KeyRenewed, "a", keyTime, keyTime.Add(time.Hour))
+	shown.entries[1].Receipt.Subject = KeySubject("dev")
+	for name, chain := range map[string]*keyChain{"a retirement among renewals": hidden, "a renewal among changes": shown} {
+		if _, err := FollowKeys("dev", []Key{{Purpose: PurposeReceipt, Public: pubOf("a")}}, root, chain.entries); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Statements about known keys do not use up what a history may hold, pins neither; a history is not changed by what is
+// followed from it.
+func TestManyStatements(t *testing.T) {
+	var pins []Key
+	for i := range 3000 {
+		pins = append(pins, Key{Purpose: PurposeReceipt, Public: pubOf(fmt.Sprint("pin", i))})
+	}
+	root := []ed25519.PublicKey{pubOf("root")}
+	c := (&keyChain{t: t}).vouch(1, KeyDelegated, "a", keyTime, keyTime.Add(time.Hour)).vouch(2, KeyRenewed, "a", keyTime.Add(time.Minute), keyTime.Add(2*time.Hour))
+	entries := c.entries[:1:1]
+	for i := range 2000 {
+		e := c.entries[1]
+		e.Index = vaultmesh.LogIndex(i + 2)
+		entries = append(entries, e)
+	}
+	h, err := FollowKeys("dev", pins, root, entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Introduced() != 1 || len(h.Keys(PurposeReceipt)) != 3001 {
+		t.Errorf("%d introduced, %d keys", h.Introduced(), len(h.Keys(PurposeReceipt)))
+	}
+	e := c.vouch(9000, KeyRenewed, "a", keyTime.Add(90*time.Minute), keyTime.Add(9*time.Hour)).entries[2]
+	next, counts, err := h.Then("dev", e)
+	if err != nil || !counts {
+		t.Fatal(counts, err)
+	}
+	late := keyTime.Add(8 * time.Hour)
+	if _, err := h.ReceiptKey(KeyID(pubOf("a")), 9001, late); err == nil {
+		t.Error("the history before changed")
+	}
+	if _, err := next.ReceiptKey(KeyID(pubOf("a")), 9001, late); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := next.Then("dev", e); err == nil {
+		t.Error("an entry counts twice")
+	}
+}

@@ -59,10 +59,12 @@ type Approved struct {
 	Time     time.Time           `json:"time,omitzero"`
 }
 
-// ReportedValue is a value from a proved message, with the message's own time.
+// ReportedValue is a value from a proved message, with the message's own time and what the assessment expected.
 type ReportedValue struct {
-	Value json.RawMessage `json:"value"`
-	Time  time.Time       `json:"time,omitzero"`
+	Value     json.RawMessage `json:"value"`
+	Time      time.Time       `json:"time,omitzero"`
+	Expected  *float64        `json:"expected,omitempty"`
+	Tolerance *float64        `json:"tolerance,omitempty"` // how far the value may be from it to count as aligned
 }
 
 // statements lists the commands of the bundle in the order of their proposals in the log.
@@ -154,7 +156,14 @@ func (j *judge) reported(l *life) map[string]ReportedValue {
 		}
 		m, _ := j.message(o)
 		t, _ := messageTime(membersOf(m.Payload))
-		values[name] = ReportedValue{Value: bytes.Clone(o.Value), Time: t}
+		v := ReportedValue{Value: bytes.Clone(o.Value), Time: t}
+		if want, ok := l.assessed.Expect[name]; ok {
+			v.Expected = &want
+		}
+		if allowed, ok := l.assessed.Tolerance[name]; ok {
+			v.Tolerance = &allowed
+		}
+		values[name] = v
 	}
 	return values
 }

@@ -113,6 +113,10 @@ Not proved:
     (--head), and no pinned witness signed one
   · the time by Bitcoin (within some two hours), by Ethereum, by witnesses: the bundle has no such
     proof, or you pinned nothing to judge it by
+  · that the holders of the capabilities asked for 2 commands themselves: the domain says that mTLS
+    proved possession of their keys, and no signature shows it
+  · that the domain was not halted when 2 commands went out: the bundle does not show all of
+    halt/dev with a state proof
   · that the capabilities of 3 commands were not revoked before they were decided: no state proof is
     about them
 `
@@ -132,7 +136,7 @@ func TestTreeTellsTheStory(t *testing.T) {
 	if story != wantStory {
 		t.Errorf("got\n%s", story)
 	}
-	if want := "✓ approval.signature: 1 of 1 hold; for 2 commands no approval was asked for\n"; !strings.Contains(checks, want) {
+	if want := "✓ approval.signature: 1 of 1 holds; for 2 commands no approval was asked for\n"; !strings.Contains(checks, want) {
 		t.Errorf("the checks lack %q:\n%s", want, checks)
 	}
 	for _, width := range []int{60, 80, 100} {
@@ -185,11 +189,12 @@ func TestStatements(t *testing.T) {
 			t.Errorf("command %d has the members\n%s, want\n%s", i, got, want)
 		}
 	}
+	expected := 0.975
 	want := Statement{
 		Command: "01JCME", Verified: true, Principal: proposer, Twin: "transformer-5-8", Name: "setTap", Args: json.RawMessage(`{"ratio":0.975}`), State: "aligned",
 		Proposed: t0.Add(5100 * time.Millisecond), Decided: t0.Add(5100 * time.Millisecond), Dispatched: t0.Add(5100 * time.Millisecond), Ended: t0.Add(5120 * time.Millisecond), EndedBy: "node:dev",
 		Policy: policy, Simulation: &Simulated{"safe", "no new or worsened violation", "acpf/1"}, Device: "sub-5", Millis: 12.6, Receipts: 6,
-		Observed: map[string]ReportedValue{"tap": {json.RawMessage("0.975"), time.Date(2026, 1, 2, 3, 4, 10, 231e6, time.UTC)}}, // the message's time, not the receipt's
+		Observed: map[string]ReportedValue{"tap": {Value: json.RawMessage("0.975"), Time: time.Date(2026, 1, 2, 3, 4, 10, 231e6, time.UTC), Expected: &expected}}, // the message's time, not the receipt's
 	}
 	if !reflect.DeepEqual(r.Commands[1], want) {
 		t.Errorf("got %+v\nwant %+v", r.Commands[1], want)
@@ -294,10 +299,10 @@ func TestTreeWording(t *testing.T) {
 		pins   *Trust
 		want   []string
 	}{
-		{"cut", bundle[:len(bundle)/2], pinned, []string{"REFUSED: 1 check failed, 25 were not judged\nNot proved:\n  · anything about this file beyond what the checks below say\n├─ ✗ bundle.format: bundle: the file ends in the middle, after ", "\n└─ – not judged, because an earlier check does not hold: trust.keys, bundle.manifest, bundle.scope,\n"}},
+		{"cut", bundle[:len(bundle)/2], pinned, []string{"REFUSED: 1 check failed, 26 were not judged\nNot proved:\n  · anything about this file beyond what the checks below say\n├─ ✗ bundle.format: bundle: the file ends in the middle, after ", "\n└─ – not judged, because an earlier check does not hold: trust.keys, bundle.manifest, bundle.scope,\n"}},
 		{"cut in its first bytes", bundle[:5], pinned, []string{"the file ends in the middle, after 5 bytes"}},
 		{"more behind it", append(slices.Clone(bundle), '\n'), pinned, []string{"✗ bundle.format: bundle: read byte ", "data after the end"}},
-		{"keys of another", bundle, foreign, []string{"REFUSED: 21 checks failed, 12 were not judged\n", "Nothing is proved about 3 commands of this file: 01JCMD, 01JCME, 01JCMF\n", "├─ ✗ receipt.signature: 3 of 23 hold\n",
+		{"keys of another", bundle, foreign, []string{"REFUSED: 21 checks failed, 13 were not judged\n", "Nothing is proved about 3 commands of this file: 01JCMD, 01JCME, 01JCMF\n", "├─ ✗ receipt.signature: 3 of 23 hold\n",
 			"│    ✗ 20 × signed with key " + newTestKey("receipt").KeyID() + ", which the trust file does not pin (first: receipt.signature[0])\n"}},
 	} {
 		text := humanForm(t, Verify(c.bundle, c.pins), false, 0)

@@ -32,7 +32,7 @@ func (r Report) tell(b *strings.Builder, all bool, width int) {
 	}
 	for i, s := range proved {
 		if i == maxTold && !all {
-			wrap(b, "  ", "  ", fmt.Sprintf("… and %d more commands", len(proved)-i), width)
+			wrap(b, "  ", "  ", "… and "+counted(len(proved)-i, "more command"), width)
 			break
 		}
 		s.tell(b, width)
@@ -137,6 +137,13 @@ func (s Statement) values() string {
 		text := short(name) + " = " + short(string(v.Value))
 		if !v.Time.IsZero() {
 			text += " at " + s.clock(v.Time)
+		}
+		if got, ok := ReportedNumber(v.Value); v.Expected != nil && (!ok || got != *v.Expected) {
+			text += " (expected " + strconv.FormatFloat(*v.Expected, 'g', -1, 64)
+			if v.Tolerance != nil {
+				text += ", give or take " + strconv.FormatFloat(*v.Tolerance, 'g', -1, 64)
+			}
+			text += ")"
 		}
 		list = append(list, text)
 	}

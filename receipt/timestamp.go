@@ -27,6 +27,10 @@ type Timestamp struct {
 	Signer   string   // subject of the signing certificate
 }
 
+// MaxAccuracy bounds what an authority may say of its own accuracy: a stamp that may be off by more dates nothing, and would
+// let receipts be written as long after it.
+const MaxAccuracy = time.Hour
+
 // Object identifiers of RFC 3161, RFC 5035 and RFC 5652.
 var (
 	oidTSTInfo       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4}
@@ -41,7 +45,7 @@ var cmsMu sync.Mutex
 
 // VerifyTimestamp checks that response is a granted RFC 3161 response of at most 16 KiB over digest (SHA-256), signed by
 // a certificate that it carries, whose chain leads to one of roots and was valid at the token's own time, with the
-// critical extended key usage timeStamping and no other (RFC 3161 section 2.3). Errors are of kind Invalid, TooLarge,
+// critical extended key usage timeStamping and no other (RFC 3161 section 2.3), and with an accuracy of at most [MaxAccuracy]. Errors are of kind Invalid, TooLarge,
 // Corrupt, or Denied where the chain leads to no root of the pool.
 func VerifyTimestamp(response []byte, digest vaultmesh.Digest, roots *x509.CertPool) (ts Timestamp, err error) {
 	const op = "timestamp.verify"
@@ -70,6 +74,9 @@ func VerifyTimestamp(response []byte, digest vaultmesh.Digest, roots *x509.CertP
 		if e.Critical {
 			return ts, vaultmesh.Errorf(vaultmesh.Invalid, op, "", "the token has an unknown critical extension %s", e.Id)
 		}
+	}
+	if token.Accuracy < 0 || token.Accuracy > MaxAccuracy {
+		return ts, vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the authority says that the time may be off by %s, at most %s is accepted", token.Accuracy, MaxAccuracy)
 	}
 	signer, err := verifyToken(token.RawToken, token.Time, roots)
 	if err != nil {
@@ -126,8 +133,7 @@ func checkSigningCertificate(p7 *pkcs7.PKCS7, signer *x509.Certificate) error {
 				OID        asn1.ObjectIdentifier
 				Parameters asn1.RawValue `asn1:"optional"`
 			} `asn1:"optional"`
-			Hash   []byte
-			Serial asn1.RawValue `asn1:"optional"`
+			Hash []byte // what follows it, issuer and serial number, says nothing that the digest of the certificate does not
 		}
 		Policies asn1.RawValue `asn1:"optional"`
 	}

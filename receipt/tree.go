@@ -14,22 +14,28 @@ const (
 	DefaultWidth = 100
 	minWidth     = 40
 	maxWidth     = 400
+	unbounded    = 1 << 30
+	longestWord  = 128 // of those with a digest, which people copy whole
 )
 
 // Tree writes the report for people: the verdict, what happened to each command, then the families of checks, below
 // each its checks with what was compared. Of a family only the checks that do not hold are listed, the same failure once,
-// and at most 100 commands are told, unless all is true. The account of the commands is fitted to width columns, 40 to
-// 400; 0 stands for [DefaultWidth].
+// and at most 100 commands are told, unless all is true. All is fitted to width columns, 40 to 400, at spaces; where it is
+// 0 the account of the commands has [DefaultWidth], and each check is one line, for the program behind a pipe.
 func (r Report) Tree(w io.Writer, all bool, width int) error {
+	checks := unbounded
 	if width == 0 {
 		width = DefaultWidth
+	} else {
+		width = min(max(width, minWidth), maxWidth)
+		checks = width
 	}
-	width = min(max(width, minWidth), maxWidth)
 	var b strings.Builder
 	b.WriteString(r.verdict() + "\n")
 	r.tell(&b, all, width)
+	r.disclosed(&b, all, width)
 	r.summary(&b, width)
-	r.families(&b, all, width)
+	r.families(&b, all, checks)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -52,6 +58,21 @@ func (r Report) verdict() string {
 		text += fmt.Sprintf(", %d %s not judged", missing, wasWere(missing))
 	}
 	return text
+}
+
+// disclosed writes people's own words that the bundle discloses.
+func (r Report) disclosed(b *strings.Builder, all bool, width int) {
+	if len(r.Disclosed) == 0 {
+		return
+	}
+	wrap(b, "", "", "Disclosed: words that are not in the log, and are exactly what its receipts commit to:", width)
+	for i, d := range r.Disclosed {
+		if i == maxTold && !all {
+			wrap(b, "  ", "    ", fmt.Sprintf("… and %d more", len(r.Disclosed)-i), width)
+			break
+		}
+		wrap(b, "  ✓ ", "    ", fmt.Sprintf("receipt %d, %s %s by %s: %q", d.Index, d.Kind, d.Subject, d.Actor, short(d.Text)), width)
+	}
 }
 
 // summary writes what is proved and what is not, in sentences.
@@ -97,20 +118,24 @@ func (r Report) families(b *strings.Builder, all bool, width int) {
 		if i == len(groups)-1 && len(missing) == 0 {
 			branch, trunk = "└─", "  "
 		}
-		writeFamily(b, branch, trunk, group, all)
+		writeFamily(b, branch, trunk, group, all, width)
 	}
 	if len(missing) > 0 {
+		if width == unbounded {
+			width = DefaultWidth
+		}
 		wrap(b, "└─ – ", "     ", unjudged+", because an earlier check does not hold: "+strings.Join(missing, ", "), width)
 	}
 }
 
-func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bool) {
+func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bool, width int) {
+	leaf := func(c Check, text string) { wrap(b, trunk+"   "+mark(c)+" ", trunk+"     ", text, width) }
 	if len(group) == 1 {
 		c := group[0]
-		fmt.Fprintf(b, "%s %s %s: %s\n", branch, mark(c), printable(c.Name), printable(c.Detail))
+		wrap(b, branch+" "+mark(c)+" ", trunk+"   ", c.Name+": "+c.Detail, width)
 		return
 	}
-	held, missing, unasked, empty := 0, 0, 0, 0
+	held, missing, unasked, empty, part := 0, 0, 0, 0, 0
 	sign := "✓"
 	for _, c := range group {
 		switch {
@@ -118,6 +143,8 @@ func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bo
 			empty++
 		case c.OK && c.Detail == noApproval:
 			unasked++
+		case c.OK && c.Partial:
+			part++
 		case c.OK:
 			held++
 		case !c.Judged():
@@ -128,36 +155,52 @@ func writeFamily(b *strings.Builder, branch, trunk string, group []Check, all bo
 		}
 	}
 	var parts []string
-	if empty == len(group) {
+	switch {
+	case empty == len(group):
 		sign = "·"
+	case part > 0 && sign == "✓":
+		sign = "~"
 	}
 	if made := len(group) - missing - unasked - empty; made > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d hold", held, made))
+		parts = append(parts, fmt.Sprintf("%d of %d %s", held, made, verb(held, "hold")))
+	}
+	if part > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s in part only", part, verb(part, "hold")))
 	}
 	if missing > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s not judged", missing, wasWere(missing)))
 	}
 	if empty > 0 {
-		parts = append(parts, fmt.Sprintf("%d compare nothing", empty))
+		parts = append(parts, fmt.Sprintf("%d %s nothing", empty, verb(empty, "compare")))
 	}
 	if unasked > 0 {
 		parts = append(parts, "for "+counted(unasked, "command")+" "+noApproval)
 	}
-	fmt.Fprintf(b, "%s %s %s: %s\n", branch, sign, familyOf(group[0].Name), strings.Join(parts, "; "))
+	wrap(b, branch+" "+sign+" ", trunk+"   ", familyOf(group[0].Name)+": "+strings.Join(parts, "; "), width)
 	if all {
 		for _, c := range group {
-			fmt.Fprintf(b, "%s   %s %s: %s\n", trunk, mark(c), printable(c.Name), printable(c.Detail))
+			leaf(c, c.Name+": "+c.Detail)
 		}
 		return
 	}
-	for _, same := range failures(group) {
+	for _, same := range slices.Concat(failures(group), partial(group)) {
 		c := same[0]
 		if len(same) == 1 {
-			fmt.Fprintf(b, "%s   %s %s: %s\n", trunk, mark(c), printable(c.Name), printable(c.Detail))
+			leaf(c, c.Name+": "+c.Detail)
 		} else {
-			fmt.Fprintf(b, "%s   %s %d × %s (first: %s)\n", trunk, mark(c), len(same), printable(c.Detail), printable(c.Name))
+			leaf(c, fmt.Sprintf("%d × %s (first: %s)", len(same), c.Detail, c.Name))
 		}
 	}
+}
+
+// partial returns the checks that hold for a part, alone.
+func partial(group []Check) (out [][]Check) {
+	for _, c := range group {
+		if c.OK && c.Partial {
+			out = append(out, []Check{c})
+		}
+	}
+	return out
 }
 
 // failures returns the checks that do not hold, those with the same detail together, in the order of their first.
@@ -183,6 +226,8 @@ func mark(c Check) string {
 	switch {
 	case c.OK && c.Empty:
 		return "·"
+	case c.OK && c.Partial:
+		return "~"
 	case c.OK:
 		return "✓"
 	case !c.Judged():
@@ -201,7 +246,19 @@ func counted(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	plural := "s"
+	if strings.HasSuffix(what, "s") || strings.HasSuffix(what, "sh") {
+		plural = "es"
+	}
+	return fmt.Sprintf("%d %s%s", n, what, plural)
+}
+
+// verb is in the form that goes with a number of things.
+func verb(n int, plural string) string {
+	if n == 1 {
+		return plural + "s"
+	}
+	return plural
 }
 
 func wasWere(n int) string {
@@ -225,7 +282,8 @@ func printable(s string) string {
 	}, s)
 }
 
-// wrap writes text in lines of at most width characters, broken at spaces, and within a word where it alone is longer.
+// wrap writes text in lines of at most width characters, broken at spaces, and within a word where it alone is
+// longer, but for a digest.
 func wrap(b *strings.Builder, indent, hang, text string, width int) {
 	line, n, fresh := indent, utf8.RuneCountInString(indent), true
 	flush := func() {
@@ -243,7 +301,7 @@ func wrap(b *strings.Builder, indent, hang, text string, width int) {
 		if !fresh {
 			line, n = line+" ", n+1
 		}
-		for n+len(w) > width {
+		for n+len(w) > width && !(strings.Contains(word, "sha256:") && len(w) <= longestWord) {
 			cut := width - n
 			line, w = line+string(w[:cut]), w[cut:]
 			flush()

@@ -19,7 +19,7 @@ var families = []string{
 	"bundle.format", "trust.keys", "bundle.manifest", "bundle.scope",
 	"log.checkpoint", "log.consistency", "log.witness", "log.head",
 	"receipt.signature", "receipt.inclusion", "receipt.time", "subject.chain", "receipt.causes",
-	"command.transitions", "command.binding", "input.binding", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation", "telemetry.proof",
+	"command.transitions", "command.binding", "command.halt", "input.binding", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation", "telemetry.proof",
 	"timestamp.rfc3161", "anchor.bitcoin", "anchor.ethereum", "state.proof", "history.complete",
 }
 
@@ -34,7 +34,8 @@ const (
 type Demand struct {
 	// Complete asks that the bundle shows all of what its scope names, and refuses to judge that without a head of the
 	// log that the auditor knows (Size and Root, or Head) or that the pinned witnesses signed: whoever keeps the log
-	// could otherwise have cut it short or written it anew.
+	// could otherwise have cut it short or written it anew. A subject must be shown up to the end of that head; of a
+	// command it must be shown as well that no block of its capability was revoked when it was decided.
 	Complete bool
 	// Subjects must be shown completely, whatever the scope says: "command/…", "twin/…", "capability/…".
 	Subjects []string
@@ -46,6 +47,8 @@ type Demand struct {
 	Head []byte
 	// Anchors are the kinds of proofs of time that must cover every receipt: AnchorRFC3161 and its neighbours.
 	Anchors []string
+	// Possession asks that the holder of each command's capability signed the request: the node's word for it does not suffice.
+	Possession bool
 	// Now is the auditor's clock; what claims to be later is refused. Zero: there is none.
 	Now time.Time
 }
@@ -84,14 +87,21 @@ type judge struct {
 	proved   []ProvedAnchor
 	unpinned []string // proofs of time that the trust file cannot judge
 	complete []Completeness
-	entries  map[vaultmesh.LogIndex]*entry
-	order    []*entry                     // by log index
-	subjects map[string][]*entry          // the same by subject
-	states   map[string][]held            // what state proofs prove, by key
-	openings map[vaultmesh.Digest]Opening // private texts that the bundle discloses, by their commitments
-	commands []*life                      // by subject
-	messages map[string]MessageProof
-	revoked  map[vaultmesh.Digest]vaultmesh.LogIndex // capability blocks, with the first receipt that revokes each
+	// wroteAfter are the receipts that report verified proofs of time, in the order of the log.
+	wroteAfter []wroteAfter
+	rangesOpen []string // what is not proved about ranges by time
+	entries    map[vaultmesh.LogIndex]*entry
+	order      []*entry                       // by log index
+	latest     []*entry                       // of each of them and those before it the one that claims the latest time; nil until it is asked for
+	subjects   map[string][]*entry            // the same by subject
+	states     map[string][]held              // what state proofs prove, by key
+	openings   map[vaultmesh.Digest]Opening   // private texts that the bundle discloses, by their commitments
+	words      []DisclosedText                // the same, as they are told
+	commands   []*life                        // by subject
+	lives      map[string]*life               // those of which all checks were made, by subject; nil until it is asked for
+	nonces     map[string]vaultmesh.CommandID // of the requests that holders signed, by holder and nonce
+	messages   map[string]MessageProof
+	revoked    map[vaultmesh.Digest]vaultmesh.LogIndex // capability blocks, with the first receipt that revokes each
 }
 
 // finding is a check with the command that it is about.
@@ -114,6 +124,12 @@ func (j *judge) pass(name, format string, args ...any) { j.add(name, true, forma
 func (j *judge) empty(name, format string, args ...any) {
 	j.add(name, true, format, args...)
 	j.checks[len(j.checks)-1].Empty = true
+}
+
+// part notes a check that holds for a part of what it is about.
+func (j *judge) part(name, format string, args ...any) {
+	j.add(name, true, format, args...)
+	j.checks[len(j.checks)-1].Partial = true
 }
 
 func (j *judge) fail(name, format string, args ...any) { j.add(name, false, format, args...) }
@@ -157,7 +173,7 @@ func (j *judge) run(data []byte) {
 		j.fail("trust.keys", "%v", err)
 		return
 	}
-	j.pass("trust.keys", "domain %s, %d keys of its log and its receipts, %d capability roots, %d operators' keys are pinned", j.trust.Domain, len(j.pins.keys)-len(j.pins.roots), len(j.pins.roots), len(j.pins.operators))
+	j.pass("trust.keys", "what is pinned of domain %s: %s of its log and its receipts, %s, %s of operators", j.trust.Domain, counted(len(j.pins.keys)-len(j.pins.roots), "key"), counted(len(j.pins.roots), "capability root"), counted(len(j.pins.operators), "key"))
 	j.checkpoints()
 	j.manifest()
 	j.receipts()
@@ -191,7 +207,7 @@ func (j *judge) trusted() (err error) {
 	}
 	var chain []KeyEntry
 	for _, e := range j.order {
-		if e.Subject == KeySubject(j.trust.Domain) {
+		if e.Subject == KeySubject(j.trust.Domain) || e.Subject == RenewalSubject(j.trust.Domain) {
 			chain = append(chain, KeyEntry{Index: e.index, Receipt: e.Receipt})
 		}
 	}
@@ -227,7 +243,7 @@ func (j *judge) report() Report {
 	}
 	r.Anchors, r.Complete, r.Known = j.proved, j.complete, j.known
 	r.Stamped = earliest(j.proved, AnchorRFC3161)
-	r.States = j.provedStates()
+	r.States, r.Disclosed = j.provedStates(), j.words
 	j.summarize(&r)
 	return r
 }
@@ -245,7 +261,7 @@ func (j *judge) manifest() {
 		case j.main != nil && k.handed && j.main.size > k.handedAt:
 			j.fail(name, "signed with key %s, which handed over to another at index %d, and the main checkpoint is of size %d", j.bundle.KeyID, k.handedAt, j.main.size)
 		default:
-			j.settle(name, j.bundle.CheckSignature(k.Public), "the trusted key %s signed the names, types and digests of all %d parts", j.bundle.KeyID, len(j.bundle.Parts))
+			j.settle(name, j.bundle.CheckSignature(k.Public), "the trusted key %s signed the names, types and digests of its %s", j.bundle.KeyID, counted(len(j.bundle.Parts), "part"))
 		}
 		return
 	}
@@ -370,7 +386,7 @@ func (j *judge) inclusion(e *entry, data []byte) {
 			path[i] = p.Hashes[i][:]
 		}
 		err := merkle.VerifyInclusion(rfc6962.DefaultHasher, p.Index, j.main.size, e.Leaf[:], path, j.main.root[:])
-		j.settle(name, err, "leaf %s is entry %d of the %d under the checkpoint's root, by %d hashes", e.Leaf, e.index, j.main.size, len(path))
+		j.settle(name, err, "leaf %s is entry %d of the %d under the checkpoint's root, by %s", e.Leaf, e.index, j.main.size, counted(len(path), "hash"))
 	}
 }
 
@@ -391,7 +407,7 @@ func (j *judge) causes() {
 			}
 		}
 	}
-	j.pass("receipt.causes", "%d causes are receipts of this bundle with the leaf that is named; %d lie outside it", inside, outside)
+	j.pass("receipt.causes", "of %s, those in this bundle (%d) have the leaf that is named; the others (%d) are not in it", counted(inside+outside, "cause"), inside, outside)
 }
 
 func numbered(family string, index vaultmesh.LogIndex) string {

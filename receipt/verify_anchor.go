@@ -1,6 +1,7 @@
 package receipt
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -47,14 +48,14 @@ func (j *judge) anchors() {
 			return ProvedAnchor{}, "", unpinned("root of a time-stamping authority", "tsa_roots")
 		}
 		ts, err := VerifyTimestamp(p.Data, d, j.pins.tsa)
-		return ProvedAnchor{Kind: AnchorRFC3161, Time: utc(ts.Time), Source: ts.Signer, slack: ClockSlack + ts.Accuracy}, "its chain leads to a pinned root and was valid then", err
+		return ProvedAnchor{Kind: AnchorRFC3161, Time: utc(ts.Time), Source: ts.Signer, slack: ClockSlack + ts.Accuracy}, within(ts.Accuracy) + "its chain leads to a pinned root and was valid then", err
 	})
 	j.anchorsOf(PartBitcoin, "anchor.bitcoin", func(p Part, d vaultmesh.Digest) (ProvedAnchor, string, error) {
 		if j.trust.Bitcoin == nil {
 			return ProvedAnchor{}, "", unpinned("chain of Bitcoin", "bitcoin")
 		}
 		r, err := bitcoin.Verify(p.Data, d, *j.trust.Bitcoin)
-		how := fmt.Sprintf("%d headers of proof of work from there on", r.Confirmations)
+		how := counted(int(min(r.Confirmations, 1<<31)), "header") + " of proof of work from there on"
 		if r.Pinned {
 			how = "its headers lead to a pinned block"
 		}
@@ -77,6 +78,14 @@ func (j *judge) anchors() {
 	}
 }
 
+// within tells an authority's own word for how far its time may be off.
+func within(accuracy time.Duration) string {
+	if accuracy == 0 {
+		return ""
+	}
+	return fmt.Sprintf("give or take %s, as it says itself; ", accuracy)
+}
+
 func unpinned(what, member string) error {
 	return vaultmesh.Errorf(vaultmesh.Denied, "anchor", member, "the trust file pins no %s: its time cannot be judged", what)
 }
@@ -97,8 +106,8 @@ func (j *judge) anchorsOf(kind, family string, verify func(p Part, digest vaultm
 			j.fail(name, unjudged+": the bundle has no trusted and consistent checkpoint of size %d", size)
 			continue
 		}
-		if perSize[size]++; perSize[size] > maxStamps {
-			j.fail(name, "more than %d proofs for one checkpoint", maxStamps)
+		if perSize[size]++; perSize[size] > MaxStamps {
+			j.fail(name, "more than %d proofs for one checkpoint", MaxStamps)
 			continue
 		}
 		a, how, err := verify(p, h.digest)
@@ -140,9 +149,17 @@ func (j *judge) demandAnchor(kind, family string) {
 
 // noneLater checks that no receipt under an anchor claims a time after it.
 func (j *judge) noneLater(a ProvedAnchor) error {
-	limit := a.Time.Add(a.slack)
-	for _, e := range j.order {
-		if uint64(e.index) < a.Size && e.Time.After(limit) {
+	if j.latest == nil {
+		for i, e := range j.order {
+			if i > 0 && !e.Time.After(j.latest[i-1].Time) {
+				e = j.latest[i-1]
+			}
+			j.latest = append(j.latest, e)
+		}
+	}
+	under, _ := slices.BinarySearchFunc(j.order, a.Size, func(e *entry, size uint64) int { return cmp.Compare(uint64(e.index), size) })
+	if under > 0 {
+		if e := j.latest[under-1]; e.Time.After(a.Time.Add(a.slack)) {
 			return vaultmesh.Errorf(vaultmesh.Corrupt, "timestamp", e.Subject, "the receipt at index %d claims %s, the checkpoint that holds it existed at %s already", e.index, e.Time.Format(TimeFormat), a.Time.Format(time.RFC3339))
 		}
 	}
@@ -205,7 +222,10 @@ func (j *judge) notBefore() {
 			}
 			if !a.Time.Truncate(time.Microsecond).Equal(b.Time) {
 				j.fail(numbered(family, e.index), "it reports that the %s proof for size %d is of %s; the proof says %s", a.Kind, a.Size, b.Time.Format(TimeFormat), a.Time.Format(TimeFormat))
-			} else if by == nil || a.Time.After(known.Time) {
+				continue
+			}
+			j.wroteAfter = append(j.wroteAfter, wroteAfter{e, a})
+			if by == nil || a.Time.After(known.Time) {
 				known, by = a, e
 			}
 		}

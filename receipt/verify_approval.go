@@ -98,12 +98,12 @@ func (a *approvalJudge) command(l *life) {
 	}
 	want := l.awaiting[0]
 	if l.approved.Challenge != want.Challenge || want.Count < 1 || len(l.approved.Approvals) < want.Count {
-		a.fail(name, "%d approvals of challenge %s, want %d of %s", len(l.approved.Approvals), l.approved.Challenge, want.Count, want.Challenge)
+		a.fail(name, "%s of challenge %s, want %d of %s", counted(len(l.approved.Approvals), "approval"), l.approved.Challenge, want.Count, want.Challenge)
 		return
 	}
 	err = a.signatures(l, c, l.approved.Approvals, l.at["approved"])
-	a.settle(name, err, "%d of %d operators with a role of %v signed challenge %s: this proposal, policy %s, simulation %q, before %s",
-		len(l.approved.Approvals), want.Count, want.Roles, want.Challenge, c.Policy, c.Simulation, c.Expires.Format(TimeFormat))
+	a.settle(name, err, "%s with a role of %v, of %d that were asked for, signed challenge %s: this proposal, policy %s, simulation %q, before %s",
+		counted(len(l.approved.Approvals), "operator"), want.Roles, want.Count, want.Challenge, c.Policy, c.Simulation, c.Expires.Format(TimeFormat))
 }
 
 func (a *approvalJudge) signatures(l *life, c Challenge, approvals []SignedApproval, at *entry) error {

@@ -24,6 +24,7 @@ func (j *judge) capability(l *life) {
 		j.skip(l, "capability.revocation")
 		return
 	}
+	l.blocks = v.Blocks
 	j.revocation(l, v)
 	if err := v.Allows(capability.Action{Verb: capability.Command, Twin: l.proposed.Twin, Command: l.proposed.Name, Args: l.proposed.Args}); err != nil {
 		j.fail(name, "%v", err)
@@ -40,17 +41,21 @@ func (j *judge) capability(l *life) {
 		}
 	}
 	if l.proposed.Proof == "" {
-		j.pass(name, "%d blocks from a pinned root give %s this command; possession of the key was proved by mTLS, which leaves no signature to check here", len(v.Blocks), v.Principal)
+		if j.demand.Possession {
+			j.fail(name, "the holder's signature is demanded, and there is none: the domain says that mTLS proved possession of the key, which leaves nothing to check here")
+			return
+		}
+		j.pass(name, "%s from a pinned root on: %s may give this command; the domain says that mTLS proved possession of the key, which leaves no signature to check here", counted(len(v.Blocks), "block"), v.Principal)
 		return
 	}
 	err = j.possession(l, v)
-	j.settle(name, err, "%d blocks from a pinned root give %s this command, and the holder %s signed the request", len(v.Blocks), v.Principal, KeyID(v.Holder))
+	j.settle(name, err, "%s from a pinned root on: %s may give this command, and the holder %s signed the request", counted(len(v.Blocks), "block"), v.Principal, KeyID(v.Holder))
 }
 
 // granters returns the keys that may have signed the first block of a capability that was used at an index and a time.
 func (j *judge) granters(index uint64, at time.Time) (list []ed25519.PublicKey) {
 	for _, k := range j.keys.Keys(PurposeCapability) {
-		if j.accepts(k) && k.counts(index) && (k.Expires.IsZero() || !at.After(k.Expires)) {
+		if _, ended := k.Ended(vaultmesh.LogIndex(index), at); j.accepts(k) && k.counts(index) && !ended {
 			list = append(list, k.Public)
 		}
 	}
@@ -107,8 +112,16 @@ func (j *judge) possession(l *life, v capability.Verified) error {
 		return err
 	}
 	target := capability.Target{Domain: j.trust.Domain, Method: t.Method, Path: t.Path, Body: t.Body}
-	_, err := capability.VerifyProof(l.proposed.Proof, target, v.Holder, l.chain[0].Time, proofSkew)
-	return err
+	nonce, err := capability.VerifyProof(l.proposed.Proof, target, v.Holder, l.chain[0].Time, proofSkew)
+	if err != nil {
+		return err
+	}
+	used := KeyID(v.Holder) + " " + nonce
+	if other, twice := j.nonces[used]; twice {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the holder signed one request for command %s already: its nonce is used twice", other)
+	}
+	j.nonces[used] = l.proposed.Command
+	return nil
 }
 
 // sameRequest reads what was signed as strictly as the proposal itself: two readers must not see two commands.
@@ -135,6 +148,13 @@ func sameRequest(request []byte, b *ProposedBody) error {
 	args := string(members["args"])
 	if args == "" && string(b.Args) == "{}" {
 		args = "{}"
+	}
+	reason := string(members["reason"])
+	if reason == "" || reason == "null" {
+		reason = `""`
+	}
+	if reason != quote(b.Reason) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "request", "the reason is not that of the proposal: the holder signed other words, or none")
 	}
 	if string(members["twin"]) != quote(string(b.Twin)) || string(members["command"]) != quote(b.Name) ||
 		string(members["idempotency_key"]) != quote(b.IdempotencyKey) || args != string(b.Args) {

@@ -19,9 +19,11 @@ type life struct {
 	authorized *AuthorizedBody
 	dispatched *DispatchedBody
 	observed   *ObservedBody
-	at         map[string]*entry // the last receipt of each state
-	judged     bool              // every check about it was made
-	unrevoked  uint64            // size of the log as of which no block of its capability was revoked; 0 where that is not proved
+	blocks     []vaultmesh.Digest // of the capability; nil where it does not verify
+	at         map[string]*entry  // the last receipt of each state
+	judged     bool               // every check about it was made
+	ranFree    bool               // it is proved that the domain was not halted when it was authorized and dispatched, or it was not
+	unrevoked  uint64             // size of the log as of which no block of its capability was revoked; 0 where that is not proved
 }
 
 func (l *life) last() string {
@@ -38,19 +40,21 @@ func (l *life) name(family string) string {
 // all of them.
 func (j *judge) judgeCommands() {
 	j.revocations()
+	j.nonces = map[string]vaultmesh.CommandID{}
 	a := j.approvals()
 	for _, l := range j.commands {
 		j.about = l
-		if !j.settle(l.name("command.transitions"), l.transitions(), "%d steps, each allowed after the one before, from proposed to %s", len(l.chain), l.last()) {
-			j.skip(l, "command.binding", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
+		if !j.settle(l.name("command.transitions"), l.transitions(), "%s, each allowed after the one before, from proposed to %s", counted(len(l.chain), "step"), l.last()) {
+			j.skip(l, "command.binding", "command.halt", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
 			continue
 		}
 		if err := l.bind(); err != nil {
 			j.fail(l.name("command.binding"), "%v", err)
-			j.skip(l, "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
+			j.skip(l, "command.halt", "policy.accepted", "approval.signature", "capability.chain", "capability.revocation")
 			continue
 		}
 		j.pass(l.name("command.binding"), "every receipt names %s %s on %s with arguments %s%s", l.proposed.Command, l.proposed.Name, l.proposed.Twin, l.proposed.ArgsDigest, l.boundTo())
+		j.halt(l)
 		j.policy(l)
 		a.command(l)
 		j.capability(l)
@@ -59,7 +63,7 @@ func (j *judge) judgeCommands() {
 	}
 	j.about = nil
 	if len(j.commands) == 0 {
-		for _, family := range []string{"command.transitions", "command.binding", "policy.accepted", "capability.chain", "capability.revocation"} {
+		for _, family := range []string{"command.transitions", "command.binding", "command.halt", "policy.accepted", "capability.chain", "capability.revocation"} {
 			j.empty(family, "the bundle holds no command")
 		}
 	}
@@ -162,6 +166,23 @@ func corrupt(e *entry, format string, args ...any) error {
 	return vaultmesh.Errorf(vaultmesh.Corrupt, e.Kind, e.Subject, format, args...)
 }
 
+// What the gate says of a command; an assessment's Outcome is "assessed: " and one of them.
+const (
+	outcomeAllow    = "allow"
+	outcomeDeny     = "deny"
+	outcomeApproval = "needs_approval"
+)
+
+// assessedOutcome reads what the gate said from the receipt of an assessment; ok is false where it is none of the three.
+func assessedOutcome(text string) (said string, ok bool) {
+	said, ok = strings.CutPrefix(text, "assessed: ")
+	return said, ok && isOutcome(said)
+}
+
+func isOutcome(said string) bool {
+	return said == outcomeAllow || said == outcomeDeny || said == outcomeApproval
+}
+
 // bindSimulation checks that every verdict is unaltered and about exactly this command, and that the outcome of the
 // assessment was obeyed.
 func (l *life) bindSimulation() error {
@@ -169,8 +190,11 @@ func (l *life) bindSimulation() error {
 		return nil
 	}
 	e := l.at["assessed"]
-	said := strings.TrimPrefix(e.Outcome, "assessed: ")
-	if l.authorized != nil && (said == "deny" || said == "needs_approval" && l.approved == nil) {
+	said, ok := assessedOutcome(e.Outcome)
+	if !ok {
+		return corrupt(e, "the outcome %.80q is none that the gate has: allow, deny or needs_approval", e.Outcome)
+	}
+	if l.authorized != nil && said != outcomeAllow && (said != outcomeApproval || l.approved == nil) {
 		return corrupt(e, "the gate said %q and the command was authorized without", said)
 	}
 	if err := l.bindVerdict(e, l.assessed.Simulation, l.assessed.Verdict); err != nil || l.authorized == nil {

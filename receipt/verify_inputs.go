@@ -1,7 +1,9 @@
 package receipt
 
 import (
+	"cmp"
 	"encoding/hex"
+	"slices"
 
 	"vaultmesh.org/vaultmesh"
 )
@@ -19,7 +21,9 @@ func (j *judge) inputs() {
 			seen[d] = append(seen[d], e)
 		}
 		for _, c := range PrivateIn(e.Body) {
-			private[c] = e
+			if private[c] == nil {
+				private[c] = e
+			}
 		}
 	}
 	for _, p := range j.byType[PartInput] {
@@ -29,6 +33,7 @@ func (j *judge) inputs() {
 	for _, p := range j.byType[PartPrivate] {
 		j.private(family+"["+p.Name+"]", p, private)
 	}
+	slices.SortStableFunc(j.words, func(a, b DisclosedText) int { return cmp.Compare(a.Index, b.Index) })
 }
 
 // input checks a document against each decision that names it.
@@ -48,13 +53,30 @@ func (j *judge) input(name string, p Part, seen map[vaultmesh.Digest][]*entry) {
 		return
 	}
 	for _, e := range seen[sum] {
-		if err := in.matches(&e.Receipt); err != nil {
+		err := in.matches(&e.Receipt)
+		if l := j.lifeOf(e.Subject); err == nil && l != nil {
+			err = l.fits(&in, e)
+		}
+		if err != nil {
 			j.fail(name, "%v", err)
 			return
 		}
 	}
 	at := seen[sum][0]
-	j.pass(name, "%s at index %d rests on exactly this: version %d of the twin, %d quotas, %d approvals, policy %s", at.Kind, at.index, in.TwinVersion, len(in.Limits), len(in.Approvals), in.Policy)
+	j.pass(name, "%s at index %d rests on exactly this: version %d of the twin, %s, %s, policy %s", at.Kind, at.index, in.TwinVersion, counted(len(in.Limits), "quota"), counted(len(in.Approvals), "approval"), in.Policy)
+}
+
+// lifeOf returns the command of the subject where all checks about it were made, or nil.
+func (j *judge) lifeOf(subject string) *life {
+	if j.lives == nil {
+		j.lives = map[string]*life{}
+		for _, l := range j.commands {
+			if l.judged {
+				j.lives[l.chain[0].Subject] = l
+			}
+		}
+	}
+	return j.lives[subject]
 }
 
 // private checks the opening of a commitment.
@@ -73,6 +95,7 @@ func (j *judge) private(name string, p Part, private map[vaultmesh.Digest]*entry
 		j.fail(name, "no receipt of the bundle commits to it")
 	default:
 		j.openings[c] = o
+		j.words = append(j.words, DisclosedText{Index: e.index, Kind: e.Kind, Subject: e.Subject, Actor: e.Actor, Text: o.Text})
 		j.pass(name, "the receipt at index %d commits to exactly this text", e.index)
 	}
 }

@@ -22,17 +22,14 @@ func (j *judge) knownSize() uint64 {
 	return 0
 }
 
-// logEnd is the largest size of the log of which the bundle or the auditor knows. The auditor's is judged later: until then
-// it can only make the judgement stricter.
-func (j *judge) logEnd() uint64 {
-	end := j.demand.Size
-	if claimed, err := claimedSize(j.demand.Head); err == nil {
-		end = max(end, claimed)
+// named is the size of the head that the auditor names; 0 where they name none. It is judged later: until then it can only
+// make the judgement stricter.
+func (j *judge) named() uint64 {
+	claimed, err := claimedSize(j.demand.Head)
+	if err != nil {
+		claimed = 0
 	}
-	for size := range j.heads {
-		end = max(end, size)
-	}
-	return end
+	return max(j.demand.Size, claimed)
 }
 
 // keysHistory judges, where more than one key of a purpose counts, that no retirement of one of them was left out: the

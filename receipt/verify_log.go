@@ -2,6 +2,7 @@ package receipt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -68,7 +69,7 @@ func (j *judge) otherHeads() {
 			j.heads[size] = h
 		}
 	}
-	for size := range proofs {
+	for _, size := range slices.Sorted(maps.Keys(proofs)) {
 		if size != j.demand.Size && !j.demandsHead(size) {
 			j.empty(family, "a proof for size %d is of use only to an auditor who knows the log's head at that size", size)
 		}
@@ -189,7 +190,8 @@ func (j *judge) expectedHead() {
 		return
 	}
 	if j.main.size < d.Size && !slices.ContainsFunc(j.headList(), func(h *head) bool { return h.size >= d.Size }) {
-		j.fail(name, "cut short or rolled back: the log has size %d here, the auditor knows it at size %d", j.main.size, d.Size)
+		j.fail(name, "the log is behind the head you gave, or the bundle is older than it: the bundle leads to size %d of the log, your head is of size %d; ask for the bundle anew with --head %d, and if the log still has no such size then, it was cut short or rolled back",
+			j.main.size, d.Size, d.Size)
 		return
 	}
 	var err error

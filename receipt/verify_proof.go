@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -66,12 +67,60 @@ func (j *judge) observation(l *life) {
 		return
 	}
 	for _, property := range slices.Sorted(maps.Keys(l.observed.Observed)) {
-		if err := j.observed(l, property, l.observed.Observed[property]); err != nil {
+		o := l.observed.Observed[property]
+		err := j.observed(l, property, o)
+		if err == nil {
+			err = l.within(property, o)
+		}
+		if err != nil {
 			j.fail(name, "%s: %v", property, err)
 			return
 		}
 	}
-	j.pass(name, "%d observed values are in proved messages of %s about %s, logged after the dispatch", len(l.observed.Observed), l.dispatched.Device, l.proposed.Twin)
+	j.pass(name, "%s, each as the assessment expects it, in proved messages of %s about %s that were logged after the dispatch", counted(len(l.observed.Observed), "observed value"), l.dispatched.Device, l.proposed.Twin)
+}
+
+// unstatedTolerance is how far a value may be from the expected one, of that, where the assessment does not state it, as those
+// of earlier development versions do not: the rounding of a device's own representation.
+const unstatedTolerance = 1e-4
+
+// within checks that a reported value is what the assessment expects, to within what it allowed before the asset answered.
+func (l *life) within(property string, o Observation) error {
+	const op = "telemetry.proof"
+	want, ok := l.assessed.Expect[property]
+	if !ok {
+		return nil // reported beside what was expected
+	}
+	allowed, stated := l.assessed.Tolerance[property]
+	if stated != (o.Tolerance != nil) || stated && *o.Tolerance != allowed {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the aligned receipt judges it by another tolerance than the assessment states")
+	}
+	if !stated {
+		allowed = unstatedTolerance * math.Abs(want)
+	}
+	got, ok := ReportedNumber(o.Value)
+	if !ok {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "%.64s is no number, the assessment expects %v", o.Value, want)
+	}
+	if !(allowed >= 0 && math.Abs(got-want) <= allowed) {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the assessment expects %v, give or take %v, and the asset reports %.64s: that is not aligned", want, allowed, o.Value)
+	}
+	return nil
+}
+
+// ReportedNumber reads a reported value as a number; true is 1 and false is 0.
+func ReportedNumber(raw json.RawMessage) (float64, bool) {
+	switch string(raw) {
+	case "true":
+		return 1, true
+	case "false":
+		return 0, true
+	}
+	var f *float64
+	if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+		return 0, false
+	}
+	return *f, true
 }
 
 // named reports whether the observation says which message proves it.

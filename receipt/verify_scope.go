@@ -17,6 +17,11 @@ type Completeness struct {
 	Time  time.Time `json:"time,omitzero"` // of the receipt on which that rests, by its own word
 	Basis string    `json:"basis"`         // why, in a sentence
 	Count int       `json:"count"`         // receipts
+	// From and Until are the time by which a range was asked for, as far as proofs of time show that it holds every receipt
+	// that was written in it: From where all that is before the range was written before it, Until where all that is after
+	// the range was written after it. From alone: all that was written from then on, as of Size.
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until,omitzero"`
 }
 
 // aboutWhat reads the scope and checks that the bundle holds what it names.
@@ -76,7 +81,8 @@ func (r Range) words() string {
 	return text
 }
 
-// whole checks that every receipt of a range is there, and that its ends are those of the time that was asked for.
+// whole checks that every receipt of a range is there, and that its ends claim times outside of the one that was asked for.
+// What the rest of the log claims they do not show: see wholeRange.
 func (j *judge) whole(r Range) error {
 	const op = "bundle.scope"
 	if uint64(r.Last-r.First) >= MaxParts {
@@ -93,7 +99,7 @@ func (j *judge) whole(r Range) error {
 	if first := j.entries[r.First]; r.First > 0 && !first.Time.Before(r.From.Add(-ClockSlack)) {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range begins with a receipt of %s: since times may run back by %s, it does not show that none before it is from %s on", first.Time.Format(TimeFormat), ClockSlack, r.From.Format(TimeFormat))
 	}
-	if last, end := j.entries[r.Last], j.logEnd(); last.Time.Before(r.Until.Add(ClockSlack)) && (end == 0 || uint64(r.Last)+1 < end) {
+	if last, end := j.entries[r.Last], j.named(); last.Time.Before(r.Until.Add(ClockSlack)) && uint64(r.Last)+1 < end {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, "", "the range ends with a receipt of %s, and the log is known to have size %d: since times may run back by %s, it does not show that none after it is before %s", last.Time.Format(TimeFormat), end, ClockSlack, r.Until.Format(TimeFormat))
 	}
 	return nil
@@ -122,8 +128,14 @@ func (j *judge) names(subject string) bool {
 	return slices.Contains(j.demand.Subjects, subject) || slices.Contains(j.scope.Subjects, subject) || isCommand && slices.Contains(j.scope.Commands, vaultmesh.CommandID(id))
 }
 
+// excerpt reports whether what the bundle has of a subject lies in its ranges by chance: then it may begin anywhere and have
+// gaps.
+func (j *judge) excerpt(chain []*entry) bool {
+	return len(chain) > 0 && !j.names(chain[0].Subject) && !slices.ContainsFunc(chain, func(e *entry) bool { return !j.scope.covers(e.index) })
+}
+
 func (j *judge) chain(name string, chain []*entry) {
-	excerpt := !j.names(chain[0].Subject) && !slices.ContainsFunc(chain, func(e *entry) bool { return !j.scope.covers(e.index) })
+	excerpt := j.excerpt(chain)
 	if err := j.chainError(chain, excerpt); err != nil {
 		j.fail(name, "%v", err)
 		return
@@ -134,21 +146,21 @@ func (j *judge) chain(name string, chain []*entry) {
 		next, _ := NextCommandStates(state)
 		switch whole := first.Seq == 0 && last.Seq == uint64(len(chain)-1) && len(next) == 0; {
 		case !whole && excerpt:
-			j.pass(name, "%d receipts, seq %d to %d, within a range of the log; neighbours are linked; the command is not judged", len(chain), first.Seq, last.Seq)
+			j.pass(name, "%s, seq %d to %d, within a range of the log; neighbours are linked; the command is not judged", counted(len(chain), "receipt"), first.Seq, last.Seq)
 		case len(next) > 0:
 			j.commands, j.about = append(j.commands, l), l
 			j.fail(name, "the history ends in state %q, after which something must follow: the end is missing", state)
 		default:
 			j.commands, j.about = append(j.commands, l), l
-			j.pass(name, "%d receipts, seq 0 to %d, each holds the leaf of the one before, and the last state %q is final", len(chain), last.Seq, state)
+			j.pass(name, "%s, seq 0 to %d, each holds the leaf of the one before, and the last state %q is final", counted(len(chain), "receipt"), last.Seq, state)
 		}
 		return
 	}
 	switch {
 	case kinds[first.Kind].stream || first.Seq != 0:
-		j.pass(name, "an excerpt of %d receipts, seq %d to %d; neighbours are linked", len(chain), first.Seq, last.Seq)
+		j.pass(name, "an excerpt of %s, seq %d to %d; neighbours are linked", counted(len(chain), "receipt"), first.Seq, last.Seq)
 	default:
-		j.pass(name, "%d receipts, seq 0 to %d, each holds the leaf of the one before", len(chain), last.Seq)
+		j.pass(name, "%s, seq 0 to %d, each holds the leaf of the one before", counted(len(chain), "receipt"), last.Seq)
 	}
 }
 
@@ -200,7 +212,7 @@ func (j *judge) completeness() {
 		}
 	}
 	if j.demand.Complete && j.known == "" {
-		j.fail(family, unjudged+": completeness needs a head of the log that the auditor knows or that pinned witnesses signed; whoever keeps the log could have cut it short or written it anew")
+		j.fail(family, unjudged+": completeness needs a head of the log that the auditor knows or that pinned witnesses signed, since whoever keeps the log could have cut it short or written it anew: %s", j.headWanted())
 		return
 	}
 	if size := j.knownSize(); size > 0 {
@@ -221,8 +233,7 @@ func (j *judge) completeness() {
 		j.wholeSubject(family+"["+s+"]", s, j.demand.Complete || slices.Contains(j.demand.Subjects, s))
 	}
 	for _, r := range j.scope.Ranges {
-		j.claim(fmt.Sprintf("%s[%d-%d]", family, r.First, r.Last), Completeness{What: fmt.Sprintf("%d-%d", r.First, r.Last), Size: j.main.size, Time: utc(j.entries[r.Last].Time),
-			Count: int(r.Last-r.First) + 1, Basis: "every index from the first to the last is there"})
+		j.wholeRange(r)
 	}
 	if j.demand.Complete && len(j.complete) == 0 && j.held(family) {
 		j.fail(family, unjudged+": the bundle does not say what it shows completely")
@@ -231,6 +242,18 @@ func (j *judge) completeness() {
 	if len(subjects) == 0 && len(j.scope.Ranges) == 0 {
 		j.empty(family, "the bundle claims to show nothing completely")
 	}
+}
+
+// headWanted says what an auditor must pass who named no head that could be used.
+func (j *judge) headWanted() string {
+	const pass = "pass --head FILE with a signed checkpoint of this log that you got by another way than this bundle, or --expect-size N with --expect-root sha256:…"
+	switch {
+	case j.demand.Size > 0 || len(j.demand.Head) > 0:
+		return "the head that you gave does not hold (see log.head)"
+	case j.pins.witnesses != nil && j.pins.witnesses.Asks():
+		return "no checkpoint of the bundle satisfies the witness policy of your trust file (see log.witness): ask for the bundle anew, or " + pass
+	}
+	return pass + ", or a trust file with a witness_policy that the bundle's checkpoint satisfies"
 }
 
 func (j *judge) witnessedHead() *head {
@@ -259,7 +282,7 @@ func (j *judge) wholeSubject(name, subject string, demanded bool) {
 		if n := len(chain); n > 0 {
 			state, isCommand := CommandState(chain[n-1].Kind)
 			if next, ok := NextCommandStates(state); isCommand && ok && len(next) == 0 && chain[0].Seq == 0 && chain[n-1].Seq == uint64(n-1) && j.judged(subject) {
-				j.claim(name, Completeness{What: subject, Size: j.main.size, Time: utc(chain[n-1].Time), Count: n, Basis: fmt.Sprintf("%d receipts from the proposal to the state %q, which is final: nothing can follow", n, state)})
+				j.claim(name, Completeness{What: subject, Size: j.main.size, Time: utc(chain[n-1].Time), Count: n, Basis: fmt.Sprintf("%s from the proposal to the state %q, which is final: nothing can follow", counted(n, "receipt"), state)})
 				return
 			}
 		}
@@ -290,7 +313,7 @@ func (j *judge) wholeSubject(name, subject string, demanded bool) {
 	}
 	size, by := j.reach(h)
 	if known := j.knownSize(); demanded && size < known {
-		j.fail(name, "complete as of size %d only, and the auditor knows the log at size %d: receipts %d to %d may hold more", size, known, size, known-1)
+		j.fail(name, "complete as of size %d only, and the auditor knows the log at size %d: what lies between the two may hold more; ask for the bundle anew", size, known)
 		return
 	}
 	basis := fmt.Sprintf("the state of the log at size %d, whose root is in receipt %d, says that it has %s", h.size, h.by.index, counted(h.count(), "receipt"))

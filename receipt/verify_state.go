@@ -72,7 +72,7 @@ func (h held) words(key string) string {
 	case !h.present:
 		return fmt.Sprintf("the state at size %d, whose root is in receipt %d, has no %s", h.size, h.by.index, key)
 	case h.subject.Count > 0:
-		return fmt.Sprintf("the state at size %d, whose root is in receipt %d, has %s with %d receipts, the last at index %d", h.size, h.by.index, key, h.subject.Count, h.subject.Index)
+		return fmt.Sprintf("the state at size %d, whose root is in receipt %d, has %s with %s, the last at index %d", h.size, h.by.index, key, counted(h.count(), "receipt"), h.subject.Index)
 	default:
 		return fmt.Sprintf("the state at size %d, whose root is in receipt %d, has %s", h.size, h.by.index, key)
 	}
@@ -108,11 +108,13 @@ func (h held) matches(chain []*entry) error {
 }
 
 // revocation says whether it is proved that no block of the command's capability was revoked when it was decided. That
-// a revocation in the bundle is obeyed is checked with the capability itself.
+// a revocation in the bundle is obeyed is checked with the capability itself. For an auditor who asks for a command's
+// completeness, it must be.
 func (j *judge) revocation(l *life, v capability.Verified) {
 	name := l.name("capability.revocation")
 	decided := l.decided()
 	asOf, open, later := uint64(0), 0, false
+	all := j.demand.Complete && (!j.scoped || j.names(l.chain[0].Subject)) // what lies in a range by chance need not be shown to its end
 	for _, block := range v.Blocks {
 		subject := CapabilitySubject(block)
 		h, ok := j.newestState(state.SubjectKey(subject))
@@ -129,11 +131,15 @@ func (j *judge) revocation(l *life, v capability.Verified) {
 		}
 	}
 	switch {
+	case (open > 0 || len(v.Blocks) == 0) && all:
+		j.fail(name, unjudged+": for %d of %s the bundle holds no revocation, and no state proof says that there is none", open, counted(len(v.Blocks), "block"))
 	case open > 0 || len(v.Blocks) == 0:
 		j.empty(name, "not proved for %d of %s: the bundle holds no revocation, and no state proof says that there is none", open, counted(len(v.Blocks), "block"))
+	case asOf <= uint64(decided.index) && all:
+		j.fail(name, unjudged+": no block was revoked as of size %d of the log; between there and the decision at index %d nothing is proved: ask for the bundle anew", asOf, decided.index)
 	case asOf <= uint64(decided.index):
 		l.unrevoked = asOf
-		j.pass(name, "no block was revoked as of size %d; between there and the decision at index %d nothing is proved", asOf, decided.index)
+		j.part(name, "no block was revoked as of size %d of the log; between there and the decision at index %d nothing is proved: ask for the bundle anew", asOf, decided.index)
 	default:
 		l.unrevoked = asOf
 		text := ""

@@ -13,7 +13,7 @@ func (j *judge) summarize(r *Report) {
 	r.Families = groupFamilies(r.Checks)
 	if j.main == nil || j.wholeFailed() {
 		r.NotProved = []string{"anything about this file beyond what the checks below say"}
-		r.Anchors, r.Complete, r.Known = nil, nil, ""
+		r.Anchors, r.Complete, r.Known, r.Disclosed = nil, nil, "", nil
 		r.Stamped = time.Time{}
 		return
 	}
@@ -44,12 +44,43 @@ func (j *judge) summarize(r *Report) {
 	if lives > 0 {
 		say("the whole life of %s is shown, to a final state that nothing can follow", counted(lives, "command"))
 	}
+	for _, text := range j.rangesOpen {
+		lack("%s", text)
+	}
 	for _, s := range j.scope.Subjects {
 		if !slices.ContainsFunc(r.Complete, func(c Completeness) bool { return c.What == s }) {
 			lack("that %s has no further receipts", s)
 		}
 	}
+	j.sayPossession(lack)
+	j.sayHalts(lack)
 	j.sayRevocations(r, say, lack)
+}
+
+// sayHalts says of how many commands nothing shows that the domain was not halted.
+func (j *judge) sayHalts(lack func(string, ...any)) {
+	n := 0
+	for _, l := range j.commands {
+		if l.judged && !l.ranFree {
+			n++
+		}
+	}
+	if n > 0 {
+		lack("that the domain was not halted when %s went out: the bundle does not show all of %s with a state proof", counted(n, "command"), HaltSubject(j.trust.Domain))
+	}
+}
+
+// sayPossession says of how many commands nobody but the domain says that the capability's holder asked for them.
+func (j *judge) sayPossession(lack func(string, ...any)) {
+	n := 0
+	for _, l := range j.commands {
+		if l.judged && l.proposed.Proof == "" {
+			n++
+		}
+	}
+	if n > 0 {
+		lack("that the holders of the capabilities asked for %s themselves: the domain says that mTLS proved possession of their keys, and no signature shows it", counted(n, "command"))
+	}
 }
 
 // wholeFailed reports whether a check about the bundle as a whole does not hold.
@@ -110,7 +141,7 @@ func groupTimes(list []Existence) (groups []sameTimes) {
 }
 
 func (j *judge) sayRevocations(r *Report, say, lack func(string, ...any)) {
-	at, before, open := 0, 0, 0
+	at, before, open, oldest := 0, 0, 0, uint64(0)
 	for _, l := range j.commands {
 		switch {
 		case !l.judged:
@@ -120,16 +151,26 @@ func (j *judge) sayRevocations(r *Report, say, lack func(string, ...any)) {
 			at++
 		default:
 			before++
+			if oldest == 0 || l.unrevoked < oldest {
+				oldest = l.unrevoked
+			}
 		}
 	}
+	all := counted(at+before+open, "command")
+	of := func(n int) string {
+		if n == at+before+open {
+			return all
+		}
+		return fmt.Sprintf("%d of %s", n, all)
+	}
 	if at > 0 {
-		say("the capabilities of %s were not revoked when they were decided", counted(at, "command"))
+		say("the capabilities of %s were not revoked when they were decided", of(at))
 	}
 	if before > 0 {
-		lack("that the capabilities of %s were not revoked just before they were decided: the state that is proved is older", counted(before, "command"))
+		lack("that the capabilities of %s were not revoked just before they were decided: that is known up to size %d of the log only", of(before), oldest)
 	}
 	if open > 0 {
-		lack("that the capabilities of %s were not revoked before they were decided: no state proof is about them", counted(open, "command"))
+		lack("that the capabilities of %s were not revoked before they were decided: no state proof is about them", of(open))
 	}
 }
 
@@ -174,6 +215,9 @@ func groupFamilies(checks []Check) []Family {
 		f.Checks++
 		if c.Empty {
 			f.Empty++
+		}
+		if c.Partial {
+			f.Partial++
 		}
 		if !c.OK {
 			f.OK = false

@@ -18,9 +18,13 @@ type cosignature struct {
 	at time.Time
 }
 
-// cosignatures returns the valid ones of the policy's witnesses, in the order of their times.
+// cosignatures returns the valid ones of the policy's witnesses, in the order of their times. One without a time is none
+// (C2SP tlog-cosignature), for a node as for whoever audits it.
 func (p *WitnessPolicy) cosignatures(signed []byte) []cosignature {
 	var out []cosignature
+	if len(signed) > maxNote {
+		return nil
+	}
 	for _, w := range p.Witnesses {
 		n, err := note.Open(signed, note.VerifierList(w.Verifier)) // one by one: a bad line of one witness says nothing about others
 		if err != nil || len(n.Sigs) != 1 {
@@ -75,25 +79,49 @@ func (j *judge) witnessed() {
 		j.empty(family, "the trust file asks for no witness: that the domain shows everybody the same log is not proved")
 		return
 	}
-	covered, best := false, "no trusted checkpoint"
+	covered, dated, best := false, false, "no trusted checkpoint"
 	for _, h := range j.headList() {
 		sigs := policy.cosignatures(h.note)
-		at, ok := policy.completed(sigs)
+		_, ok := policy.completed(sigs)
 		if !covered {
 			best = fmt.Sprintf("at size %d %s", h.size, cosigners(sigs, len(policy.Witnesses)))
 		}
 		if !ok {
 			continue
 		}
-		h.witnessed, h.witnessedAt = true, at
-		j.proved = append(j.proved, ProvedAnchor{Kind: AnchorWitness, Size: h.size, Time: at, Source: cosigners(sigs, len(policy.Witnesses)), slack: ClockSlack, digest: h.digest})
+		h.witnessed = true
 		covered = covered || h.size > j.lastIndex()
+		sound := j.timely(h, sigs)
+		at, ok := policy.completed(sound)
+		if !ok {
+			continue
+		}
+		h.witnessedAt = at
+		j.proved = append(j.proved, ProvedAnchor{Kind: AnchorWitness, Size: h.size, Time: at, Source: cosigners(sound, len(policy.Witnesses)), slack: ClockSlack, digest: h.digest})
+		dated = dated || h.size > j.lastIndex()
 	}
 	if !covered {
 		j.fail(family, "no checkpoint that covers all receipts satisfies the pinned policy: %s", best)
 		return
 	}
+	if !dated && slices.Contains(j.demand.Anchors, AnchorWitness) {
+		j.fail(family, "a time by witnesses is demanded for every receipt, and too few of their clocks agree with the receipts (see what is not proved): %s", best)
+		return
+	}
 	j.pass(family, "the pinned policy is satisfied: %s", best)
+}
+
+// timely returns the cosignatures whose times can be right: no receipt under the checkpoint claims to be later. Another counts
+// for the quorum, since its witness did remember the checkpoint, and dates nothing.
+func (j *judge) timely(h *head, sigs []cosignature) (sound []cosignature) {
+	for _, s := range sigs {
+		if err := j.noneLater(ProvedAnchor{Size: h.size, Time: s.at, slack: ClockSlack}); err != nil {
+			j.unpinned = append(j.unpinned, fmt.Sprintf("the time by the witness %s for size %d, whose clock disagrees: %v", s.Name, h.size, err))
+			continue
+		}
+		sound = append(sound, s)
+	}
+	return sound
 }
 
 func cosigners(sigs []cosignature, of int) string {
@@ -104,5 +132,5 @@ func cosigners(sigs []cosignature, of int) string {
 	for _, s := range sigs {
 		names = append(names, s.Name)
 	}
-	return fmt.Sprintf("%d of %d pinned witnesses cosigned: %s", len(sigs), of, strings.Join(names, ", "))
+	return fmt.Sprintf("%d of %s cosigned: %s", len(sigs), counted(of, "pinned witness"), strings.Join(names, ", "))
 }

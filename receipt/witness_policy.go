@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,17 +40,16 @@ type PolicyWitness struct {
 // Satisfied reports whether the witnesses that the policy asks for cosigned the checkpoint. That the log itself signed
 // it is for the caller to check.
 func (p *WitnessPolicy) Satisfied(signed []byte) bool {
-	return len(signed) <= maxNote && p.group.Satisfied(signed)
+	_, ok := p.completed(p.cosignatures(signed))
+	return ok || !p.Asks()
 }
 
 // Cosigners returns the names of the policy's witnesses that cosigned the checkpoint, in the policy's order.
 func (p *WitnessPolicy) Cosigners(signed []byte) []string {
+	sigs := p.cosignatures(signed)
 	var out []string
-	if len(signed) > maxNote {
-		return nil
-	}
 	for _, w := range p.Witnesses {
-		if _, err := note.Open(signed, note.VerifierList(w.Verifier)); err == nil {
+		if slices.ContainsFunc(sigs, func(c cosignature) bool { return c.Name == w.Name }) {
 			out = append(out, w.Name)
 		}
 	}
@@ -61,7 +61,8 @@ func (p *WitnessPolicy) Asks() bool { return p.group.N > 0 }
 
 // ParseWitnessPolicy reads a policy in the text form of C2SP tlog-policy. It is stricter than the library beneath it,
 // which would accept a threshold of 0, a member that counts twice, and one key under two names: each of them would
-// let fewer witnesses pass than the text seems to ask for. Errors are of kind Invalid or TooLarge and name the line.
+// let fewer witnesses pass than the text seems to ask for. Errors are of kind Invalid or TooLarge, name the line, and repeat
+// neither keys nor addresses, which may hold a secret.
 func ParseWitnessPolicy(text []byte) (*WitnessPolicy, error) {
 	if len(text) > MaxWitnessPolicy {
 		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, "witness.policy", "", "%d bytes, at most %d", len(text), MaxWitnessPolicy)
@@ -113,12 +114,15 @@ func (r *policyReader) read(line []byte) error {
 	case fields[0] == "quorum" && len(fields) == 2:
 		return r.quorum(fields[1])
 	}
-	return r.bad("want log, witness, group or quorum, each with its fields, not %.80q", line)
+	if slices.Contains([]string{"log", "witness", "group", "quorum"}, fields[0]) {
+		return r.bad("%s does not go with %d fields", fields[0], len(fields)-1)
+	}
+	return r.bad("want log, witness, group or quorum, each with its fields")
 }
 
 func (r *policyReader) log(key string) error {
 	if _, err := note.NewVerifier(key); err != nil {
-		return r.bad("%.120q is not the verifier key of a log: %v", key, err)
+		return r.bad("what stands for the verifier key of a log is none")
 	}
 	if len(r.p.Logs) == maxPolicyNames || r.known("log", key) {
 		return r.bad("more than %d logs, or one key twice", maxPolicyNames)
@@ -160,7 +164,7 @@ func (r *policyReader) witness(fields []string) error {
 	}
 	v, err := fnote.NewVerifierForCosignatureV1(fields[1])
 	if err != nil {
-		return r.bad("%.120q is not the verifier key of a witness: %v", fields[1], err)
+		return r.bad("what stands for the verifier key of the witness %.80q is none", fields[0])
 	}
 	if len(r.witnesses) == maxPolicyNames || r.known("witness", fields[1]) {
 		return r.bad("more than %d witnesses, or one key twice", maxPolicyNames)
@@ -169,7 +173,7 @@ func (r *policyReader) witness(fields []string) error {
 	if len(fields) == 3 {
 		u, err := url.Parse(fields[2])
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			return r.bad("%.120q is not an HTTP address", fields[2])
+			return r.bad("what stands for the address of the witness %.80q is no HTTP address without user, query and fragment", fields[0])
 		}
 		w.URL = strings.TrimSuffix(fields[2], "/")
 	}

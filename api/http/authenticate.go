@@ -10,7 +10,8 @@ import (
 
 // Authenticate proves who sends r, for a face that is mounted beside the routes: the capability token, and the proof of
 // possession over this very request or the TLS client certificate of the same key. The returned request has the body,
-// which was read in full and is bounded by Limits.Body. Errors are of kind Denied, Expired, TooLarge or a retryable one.
+// which was read in full and is bounded by Limits.Body; the caller has what came in [OpeningHeader]. Errors are of kind
+// Denied, Expired, Invalid, TooLarge or a retryable one.
 func (s *Server) Authenticate(r *http.Request) (control.Caller, *http.Request, error) {
 	now := s.now()
 	who, err := s.auth.token(r, now)
@@ -26,6 +27,10 @@ func (s *Server) Authenticate(r *http.Request) (control.Caller, *http.Request, e
 	if err := s.auth.possession(r, body, &who, now); err != nil {
 		return control.Caller{}, nil, err
 	}
+	if who.Opening, err = readOpening(r); err != nil {
+		return control.Caller{}, nil, err
+	}
+	known(r)
 	if who.Target != nil {
 		who.Target.Request = body
 	}

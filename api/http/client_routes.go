@@ -210,6 +210,12 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return c.do(ctx, call{method: "GET", path: "/v1/log/checkpoint"})
 }
 
+// Alarms returns what a person must look at, the gravest first.
+func (c *Client) Alarms(ctx context.Context) ([]Alarm, error) {
+	list, err := get[AlarmList](ctx, c, call{method: "GET", path: "/v1/alarms"})
+	return list.Alarms, err
+}
+
 // Witnesses returns who cosigns the log; NotFound where it has no witnesses.
 func (c *Client) Witnesses(ctx context.Context) (witness.Status, error) {
 	return get[witness.Status](ctx, c, call{method: "GET", path: "/v1/log/witnesses"})

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/crowd"
 )
 
 // metrics are this package's own. Labels come from the route table and from the statuses that the package answers,
@@ -21,7 +22,7 @@ type metrics struct {
 	slow     prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, c *crowd.Crowd) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vaultmesh_http_requests_total", Help: "Answered requests by route and status; a feed counts when it ends.",
@@ -41,7 +42,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.feeds, m.messages, m.slow} {
+	counts := []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vaultmesh_http_connections", Help: "Open connections."}, func() float64 { return float64(c.Stats().Open) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "vaultmesh_http_connections_let_go_total", Help: "Connections at work for nobody known that were closed for a newer one, since there were too many."}, func() float64 { return float64(c.Stats().LetGo) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "vaultmesh_http_connections_refused_total", Help: "Connections closed at once, since there were too many and all were at work."}, func() float64 { return float64(c.Stats().Refused) }),
+	}
+	for _, c := range append(counts, m.requests, m.seconds, m.feeds, m.messages, m.slow) {
 		if err := reg.Register(c); err != nil {
 			return nil, vaultmesh.Errorf(vaultmesh.Conflict, "http.metrics", "", "a metric is registered already").Because(err)
 		}

@@ -60,6 +60,9 @@ type Options struct {
 	// Witnesses returns the state of witnessing; nil: the log has no witnesses.
 	Witnesses func() witness.Status
 
+	// Alarms returns what a person must look at, the gravest first; nil: nothing ever.
+	Alarms func() []Alarm
+
 	Limits Limits
 	Now    func() time.Time // default time.Now
 	Random io.Reader        // request identifiers; default crypto/rand
@@ -68,15 +71,18 @@ type Options struct {
 
 // Limits bound what comes from outside. Zero fields take their default.
 type Limits struct {
-	Body       int64         // bytes of a request body; default 1 MiB
-	Depth      int           // nesting of a JSON body; default 32
-	Header     int           // bytes of a request's header; default 32 KiB
-	Concurrent int           // requests at work of those who proved who they are, feeds not counted; beyond it 503; default 256
-	Open       int           // requests at work without a token, beside Concurrent; beyond it 503; default 32
-	Reserved   int           // places beside Concurrent for halt, resume, approve, reject and revoke alone; default 16
-	Page       int           // longest list of one answer; default 1000
-	Skew       time.Duration // clock difference allowed to a proof; default 30 s
-	Replays    int           // proofs remembered until they are too old; beyond it 429; default 100,000
+	Body       int64 // bytes of a request body; default 1 MiB
+	Depth      int   // nesting of a JSON body; default 32
+	Header     int   // bytes of a request's header; default 32 KiB
+	Concurrent int   // requests at work of those who proved who they are, feeds not counted; beyond it 503; default 256
+	Open       int   // requests at work without a token, beside Concurrent; beyond it 503; default 32
+	Reserved   int   // places beside Concurrent for halt, resume, approve, reject and revoke alone; default 16
+	// Connections open at the same time, feeds counted; beyond it one that is at work for nobody known is closed for a
+	// newer one (see package crowd). Default 1024.
+	Connections int
+	Page        int           // longest list of one answer; default 1000
+	Skew        time.Duration // clock difference allowed to a proof; default 30 s
+	Replays     int           // proofs remembered until they are too old; beyond it 429; default 100,000
 
 	HeaderTimeout  time.Duration // from the first byte to the end of the header; default 5 s
 	ReadTimeout    time.Duration // of a whole request; default 15 s
@@ -120,6 +126,7 @@ func (o *Options) setDefaults() {
 	set(&l.Concurrent, 256)
 	set(&l.Open, 32)
 	set(&l.Reserved, 16)
+	set(&l.Connections, 1024)
 	set(&l.Page, 1000)
 	set(&l.Skew, 30*time.Second)
 	set(&l.Replays, 100_000)
@@ -167,7 +174,7 @@ func (o *Options) check() error {
 		return vaultmesh.Wrap(err, op, "Domain")
 	}
 	l := o.Limits
-	if l.Body < 0 || l.Depth < 0 || l.Header < 0 || l.Concurrent < 0 || l.Open < 0 || l.Reserved < 0 || l.Page < 0 || l.Replays < 0 || l.Feeds < 0 || l.FeedPending < 0 || l.FeedReceipts < 0 {
+	if l.Body < 0 || l.Depth < 0 || l.Header < 0 || l.Concurrent < 0 || l.Open < 0 || l.Reserved < 0 || l.Connections < 0 || l.Page < 0 || l.Replays < 0 || l.Feeds < 0 || l.FeedPending < 0 || l.FeedReceipts < 0 {
 		return vaultmesh.Errorf(vaultmesh.Invalid, op, "Limits", "a count is negative").WithFix("leave it 0 for the default")
 	}
 	for _, d := range []time.Duration{l.Skew, l.HeaderTimeout, l.ReadTimeout, l.WriteTimeout, l.OpenWrite, l.IdleTimeout, l.RequestTimeout, l.RetryAfter, l.FeedWrite, l.FeedPing} {

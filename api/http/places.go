@@ -57,7 +57,8 @@ func in(c chan struct{}) bool {
 // place is one request's, used by one goroutine; the zero value is none.
 type place struct {
 	of    chan struct{}
-	small bool // every answer counts as small
+	small bool   // every answer counts as small
+	rest  func() // the connection is of no more account than another's from now on: who reads slowly keeps nobody out; may be nil
 }
 
 // leave gives the place back, once.
@@ -65,6 +66,9 @@ func (p *place) leave() {
 	if p != nil && p.of != nil {
 		<-p.of
 		p.of = nil
+		if p.rest != nil {
+			p.rest()
+		}
 	}
 }
 

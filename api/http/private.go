@@ -31,7 +31,7 @@ func openingHeader(o *receipt.Opening) http.Header {
 	if o == nil {
 		return nil
 	}
-	return http.Header{OpeningHeader: {base64.RawURLEncoding.EncodeToString(o.Encode())}}
+	return http.Header{OpeningHeader: {EncodeOpening(o)}}
 }
 
 // EraseRequest is the body of POST /v1/private/erase.
@@ -58,4 +58,9 @@ func (s *Server) postErase(w http.ResponseWriter, q *request) error {
 // Erase destroys the key of a principal's private texts, for ever.
 func (c *Client) Erase(ctx context.Context, p vaultmesh.Principal, reason string) (Erasure, error) {
 	return get[Erasure](ctx, c, call{method: "POST", path: "/v1/private/erase", body: EraseRequest{p, reason}})
+}
+
+// EncodeOpening is the value of [OpeningHeader].
+func EncodeOpening(o *receipt.Opening) string {
+	return base64.RawURLEncoding.EncodeToString(o.Encode())
 }

@@ -49,6 +49,7 @@ var table = []route{
 
 	{"GET", "/verify", byAnyone, counted, (*Server).getVerify},
 	{"GET", "/v1/openapi.yaml", byAnyone, counted, (*Server).getOpenAPI},
+	{"GET", "/v1/alarms", byToken, counted, (*Server).getAlarms},
 	{"GET", "/v1/twins", byToken, counted, (*Server).getTwins},
 	{"GET", "/v1/twins/{id}", byToken, counted, (*Server).getTwin},
 	{"GET", "/v1/twins/{id}/history", byToken, counted, (*Server).getHistory},
@@ -95,6 +96,7 @@ type request struct {
 	now    time.Time
 	caller control.Caller // zero where the route was open to the peer
 	body   []byte         // whole, at most Limits.Body
+	rest   func()         // says that the connection may be closed for another from now on; nil where it always may
 }
 
 func (s *Server) routes() (*http.ServeMux, error) {
@@ -163,9 +165,13 @@ func (s *Server) serve(rt route) http.Handler {
 			}
 			place, err := s.places.take(rt, q)
 			if err != nil {
+				if q.rest != nil {
+					q.rest()
+				}
 				s.fail(w, q, err)
 				return
 			}
+			place.rest = q.rest
 			w.place = place
 			defer place.leave()
 			ctx, cancel := context.WithTimeout(r.Context(), s.limits.RequestTimeout)
@@ -216,6 +222,7 @@ func (s *Server) admit(rt route, w http.ResponseWriter, q *request) error {
 		return s.unauthenticated(w, err)
 	}
 	q.caller = who
+	q.rest = known(q.Request)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/crowd"
 )
 
 // Server is the HTTP face of one node. Its methods are safe for concurrent use.
@@ -26,6 +27,7 @@ type Server struct {
 	metrics *metrics
 	prefix  string // of request identifiers
 	places  places
+	crowd   *crowd.Crowd
 	reading chan struct{} // one for each request with a large body that is not authenticated yet
 
 	requests atomic.Uint64 // numbers the requests
@@ -58,11 +60,12 @@ func New(o Options) (*Server, error) {
 		auth:    newAuthenticator(o),
 		prefix:  hex.EncodeToString(seed[:]),
 		places:  newPlaces(o.Limits),
+		crowd:   crowd.New(o.Limits.Connections),
 		reading: make(chan struct{}, o.Limits.Concurrent),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	var err error
-	if s.metrics, err = newMetrics(o.Registerer); err != nil {
+	if s.metrics, err = newMetrics(o.Registerer, s.crowd); err != nil {
 		return nil, err
 	}
 	if s.mux, err = s.routes(); err != nil {
@@ -77,7 +80,10 @@ func New(o Options) (*Server, error) {
 		WriteTimeout:      o.Limits.WriteTimeout, // lifted by the hijack of a feed, which bounds each write itself
 		IdleTimeout:       o.Limits.IdleTimeout,
 		MaxHeaderBytes:    o.Limits.Header,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, memberKey{}, crowd.Of(c))
+		},
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	return s, nil
 }
@@ -117,6 +123,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.address = ln.Addr()
 	s.mu.Unlock()
 	var err error
+	ln = s.crowd.Listen(ln)
 	if s.opts.TLS != nil {
 		err = s.http.ServeTLS(ln, "", "")
 	} else {
@@ -126,6 +133,19 @@ func (s *Server) Serve(ln net.Listener) error {
 		return nil
 	}
 	return vaultmesh.Errorf(vaultmesh.Internal, op, ln.Addr().String(), "the server stopped").Because(err)
+}
+
+// memberKey is the context key of a request's connection, a *crowd.Conn that may be nil.
+type memberKey struct{}
+
+// known says that the sender of r has proved who they are: its connection is not closed for another until r has ended or
+// rest is called.
+func known(r *http.Request) (rest context.CancelFunc) {
+	ctx, rest := context.WithCancel(r.Context())
+	if m, _ := r.Context().Value(memberKey{}).(*crowd.Conn); m != nil {
+		m.Work(ctx)
+	}
+	return rest
 }
 
 // Addr returns the address of the last [Server.Serve], nil before it.

@@ -7,6 +7,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
@@ -17,7 +18,7 @@ import (
 // concurrent use, honour ctx, and return errors of type [vaultmesh.Error].
 //
 // Propose, Simulate and AnchorNow authorise the caller themselves, so that a refusal is receipted too. Reads over HTTP are
-// authorised by this package before they are answered: verb read on the twin, on the command's twin, or for anchors on the whole domain. Over standard
+// authorised by this package before they are answered: verb read on the twin, on the command's twin, or for anchors and everything else that is about no one twin on the whole domain. Over standard
 // input the caller is Options.Caller, and a backend that is a client presents its own credentials.
 type Backend interface {
 	// Twins returns a page in ascending order of identifiers; f.Limit is 1 to 200.
@@ -42,6 +43,11 @@ type Backend interface {
 
 	// Bundle returns the offline evidence of 1 to 20 commands, as receipt.DecodeBundle reads it.
 	Bundle(ctx context.Context, caller control.Caller, ids []vaultmesh.CommandID) ([]byte, error)
+	// Search finds receipts; q.Limit is 1 to 50, q.Subject empty or that of a command. Invalid for the query.
+	Search(ctx context.Context, caller control.Caller, q lawchain.Search) (lawchain.Answer, error)
+	// State proves what the state held under a key of the state tree at the newest root whose receipt is below size; 0: at
+	// the newest. NotFound where there is no such root.
+	State(ctx context.Context, caller control.Caller, key string, size uint64) (StateProof, error)
 	// AnchorNow asks for anchors of the newest checkpoint and returns the jobs, durable and perhaps still queued. It
 	// authorises the caller by the verb anchor for the whole domain. A retry with the same key gets the same jobs.
 	AnchorNow(ctx context.Context, caller control.Caller, q anchor.Request) ([]anchor.Job, error)
@@ -67,6 +73,16 @@ type TwinFilter struct {
 type TwinPage struct {
 	Twins []twin.Twin      `json:"twins"`
 	Next  vaultmesh.TwinID `json:"next,omitempty"`
+}
+
+// StateProof is a proof of the state at one root of the state tree.
+type StateProof struct {
+	Size    uint64             // of the log of which it is the state
+	Receipt vaultmesh.LogIndex // that commits to the root
+	Root    vaultmesh.Digest
+	Entries uint64
+	Time    time.Time // of that receipt
+	Proof   []byte    // text of package proof/state
 }
 
 // CommandDoc describes a command of a model to an agent.

@@ -17,15 +17,16 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/transparency-dev/formats/log"
 	"go.uber.org/goleak"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/gate"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
+	story "vaultmesh.org/vaultmesh/test/sample"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
 )
@@ -48,6 +49,8 @@ type node struct {
 	trust    *receipt.Trust
 	last     control.Caller
 	anchors  anchorsOf
+	searched lawchain.Search
+	lies     bool
 }
 
 func (n *node) enter(c control.Caller) error {
@@ -191,36 +194,7 @@ func (n *node) Trust(context.Context) (*receipt.Trust, error) {
 	return n.trust, nil
 }
 
-func key(seed string) ed25519.PrivateKey {
-	s := vaultmesh.Sum([]byte(seed))
-	return ed25519.NewKeyFromSeed(s[:])
-}
-
-type signer struct{ ed25519.PrivateKey }
-
-func (s signer) Sign(message []byte) ([]byte, error) { return ed25519.Sign(s.PrivateKey, message), nil }
-func (s signer) KeyID() string                       { return receipt.KeyID(s.Public().(ed25519.PublicKey)) }
-
-// evidence makes a bundle of a log that holds its genesis, and the trust of its domain.
-func evidence(t testing.TB) ([]byte, *receipt.Trust) {
-	t.Helper()
-	k := signer{key("receipts")}
-	pub := k.Public().(ed25519.PublicKey)
-	noteKey, noteV, err := note.GenerateKey(strings.NewReader(strings.Repeat("seed of the test log key", 4)), "vaultmesh.test/dev")
-	must(t, err)
-	body, err := receipt.Body(&receipt.GenesisBody{Origin: "vaultmesh.test/dev", LogKey: noteV, ReceiptKeys: [][]byte{pub}, CapabilityKeys: [][]byte{pub}})
-	must(t, err)
-	envelope, err := receipt.Encode("dev", receipt.Draft{Kind: receipt.DomainGenesis, Subject: receipt.DomainSubject("dev"), Actor: "node:dev", Time: start, Body: body}, receipt.Link{}, k)
-	must(t, err)
-	root := receipt.LeafHash(envelope)
-	noteSigner, err := note.NewSigner(noteKey)
-	must(t, err)
-	signed, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: "vaultmesh.test/dev", Size: 1, Hash: root[:]}.Marshal())}, noteSigner)
-	must(t, err)
-	bundle, err := receipt.EncodeBundle("dev", []receipt.Part{receipt.ReceiptPart(0, envelope), receipt.InclusionPart(0, nil, signed), receipt.CheckpointPart(signed)}, k)
-	must(t, err)
-	return bundle, &receipt.Trust{Domain: "dev", Log: receipt.TrustedLog{Origin: "vaultmesh.test/dev", Key: noteV}, ReceiptKeys: []receipt.TrustedKey{{ID: k.KeyID(), Public: pub}}}
-}
+func key(name string) ed25519.PrivateKey { return keys.Named(name).PrivateKey }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -246,8 +220,10 @@ func caller(t testing.TB, principal vaultmesh.Principal, globs ...string) contro
 
 // sample is a backend with two twins, one command for each state, a safe verdict and evidence.
 func sample(t testing.TB) *node {
-	bundle, trust := evidence(t)
-	n := &node{bundle: bundle, trust: trust, commands: map[vaultmesh.CommandID]control.Command{},
+	w := story.New(t)
+	w.Genesis()
+	parts, trust := w.All()
+	n := &node{bundle: w.Pack(parts), trust: trust, commands: map[vaultmesh.CommandID]control.Command{},
 		verdict: whatif.Verdict{ID: vaultmesh.Sum([]byte("v")), Outcome: whatif.Safe, Reason: "no limit is broken", Taken: start, Before: whatif.Summary{Converged: true}, After: whatif.Summary{Converged: true}}}
 	for _, id := range []vaultmesh.TwinID{"bus:1", "line-1-2"} {
 		n.twins = append(n.twins, twin.Twin{

@@ -3,12 +3,16 @@ package mcpapi
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/capability"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
+	"vaultmesh.org/vaultmesh/proof/state"
+	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 )
 
@@ -92,4 +96,40 @@ func (g guarded) Anchors(ctx context.Context, caller control.Caller, f anchor.Fi
 		return nil, nil, err
 	}
 	return g.Backend.Anchors(ctx, caller, f)
+}
+
+// mayReadSubject asks whether the caller may read the receipts of a subject: those of a twin or of a command may be read by
+// whoever may read the twin, all others belong to the whole domain.
+func (g guarded) mayReadSubject(ctx context.Context, caller control.Caller, subject string) error {
+	if id, ok := strings.CutPrefix(subject, receipt.TwinSubject("")); ok {
+		return g.mayRead(caller, vaultmesh.TwinID(id))
+	}
+	if id, ok := strings.CutPrefix(subject, receipt.CommandSubject("")); ok {
+		_, err := g.Command(ctx, caller, vaultmesh.CommandID(id))
+		return err
+	}
+	return g.mayRead(caller, "")
+}
+
+func (g guarded) Search(ctx context.Context, caller control.Caller, q lawchain.Search) (lawchain.Answer, error) {
+	err := g.mayRead(caller, q.Twin)
+	if q.Subject != "" {
+		err = g.mayReadSubject(ctx, caller, q.Subject)
+	}
+	if err != nil {
+		return lawchain.Answer{}, err
+	}
+	return g.Backend.Search(ctx, caller, q)
+}
+
+func (g guarded) State(ctx context.Context, caller control.Caller, key string, size uint64) (StateProof, error) {
+	id, ok := strings.CutPrefix(key, state.TwinKey(""))
+	err := g.mayRead(caller, vaultmesh.TwinID(id))
+	if !ok {
+		err = g.mayReadSubject(ctx, caller, strings.TrimPrefix(key, state.SubjectKey("")))
+	}
+	if err != nil {
+		return StateProof{}, err
+	}
+	return g.Backend.State(ctx, caller, key, size)
 }

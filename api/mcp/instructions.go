@@ -8,7 +8,7 @@ How to work:
 2. simulate_command predicts what a command would do. Change it until the outcome is safe.
 3. propose_command asks for it. Choose one idempotency_key for each intention and repeat it when you retry: a retry then never acts twice.
 4. command_status with wait_seconds follows it. A command is done only when its state is "aligned": the asset itself reports the commanded value.
-5. prove and verify give evidence that anyone can check offline. multi_anchor has it dated by others now; the node also does so by itself.
+5. prove and verify give evidence that anyone can check offline. multi_anchor has it dated by others now; the node also does so by itself. search_receipts finds what was done by whom, prove_state proves what was the state.
 
 What you cannot do, and should not try:
 - Approving, rejecting, halting and resuming are not tools. A person's own key signs them outside of this connection (vaultmesh approve <command_id>). Nothing you answer counts as an approval. When a command awaits approval, tell a person the exact line that the answer gives, and wait.

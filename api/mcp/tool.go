@@ -90,7 +90,7 @@ func define[In, Out any](t tool, fn func(ctx context.Context, s *Server, c call,
 // tools returns all tools, in the order in which an agent meets them.
 func tools() []tool {
 	return []tool{
-		listTwins, getTwin, readHistory, simulateCommand, proposeCommand, commandStatus, listCommands, haltStatus, prove, verify, multiAnchor, anchorStatus,
+		listTwins, getTwin, readHistory, simulateCommand, proposeCommand, commandStatus, listCommands, haltStatus, prove, verify, searchReceipts, proveState, multiAnchor, anchorStatus,
 	}
 }
 

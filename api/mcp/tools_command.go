@@ -11,6 +11,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/receipt"
 )
 
 type (
@@ -60,7 +61,7 @@ type proposeIn struct {
 	Command string           `json:"command" jsonschema:"a command of the twin's model, for example openBreaker" length:"1,128" id:"command"`
 	Args    object           `json:"args,omitempty" jsonschema:"the command's arguments as a JSON object; leave it out where it takes none"`
 	Key     string           `json:"idempotency_key" jsonschema:"an identifier that you choose for this one intention, letters and digits and . _ : @ -; send the same one when you retry, so that a retry never acts twice, and a new one for a new intention" length:"1,128" id:"idempotency_key"`
-	Reason  string           `json:"reason,omitempty" jsonschema:"why, in your own words; it is recorded and shown to the people who approve" length:"0,1024"`
+	Reason  string           `json:"reason,omitempty" jsonschema:"why, in your own words; it is kept and shown to the people who approve" length:"0,1024"`
 }
 
 var proposeCommand = define(tool{
@@ -68,6 +69,9 @@ var proposeCommand = define(tool{
 	description: "Asks the gate to act on a real asset. The gate checks your capability, hard limits, policy and a simulation; then the command is dispatched, denied with reasons, or waits for people to approve. Every outcome is recorded with signed receipts. The answer says what to do next. Simulate first.",
 }, func(ctx context.Context, s *Server, c call, in proposeIn) (commandView, answer, error) {
 	p := control.Proposal{Twin: in.Twin, Command: in.Command, Args: in.Args.RawMessage, IdempotencyKey: in.Key, Reason: in.Reason}
+	if receipt.IsPrivateRef(p.Reason) {
+		p.Opening = c.caller.Opening
+	}
 	caller, err := s.possession(c, p)
 	if err != nil {
 		return commandView{}, answer{}, err

@@ -15,6 +15,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
 	"vaultmesh.org/vaultmesh/receipt"
+	story "vaultmesh.org/vaultmesh/test/sample"
 	"vaultmesh.org/vaultmesh/whatif"
 )
 
@@ -80,6 +81,10 @@ func TestEveryToolAnswers(t *testing.T) {
 		{"halt_status", `{}`, "not halted"},
 		{"prove", `{"command_ids":["` + string(idOf(control.Aligned)) + `"],"inline":true}`, "1 receipts"},
 		{"verify", `{"command_id":"` + string(idOf(control.Aligned)) + `"}`, "VERIFIED"},
+		{"search_receipts", `{"twin":"bus:1","bodies":true,"limit":2}`, `{"bodies":true,"cursor":"2","limit":2,"twin":"bus:1"}`},
+		{"search_receipts", `{"command_id":"cmd-01","scroll":"automation","from":"2026-01-02T03:00:00Z"}`, "command.denied command/cmd-01 by agent:a"},
+		{"prove_state", `{"twin":"bus:1","property":"closed"}`, "reported closed = true"},
+		{"prove_state", `{"subject":"halt/dev","at_size":"7"}`, "was not in the state at size 7"},
 		{"multi_anchor", `{"targets":["bitcoin","rfc3161"],"idempotency_key":"a-2","wait_for":"final","wait_seconds":5}`, "2 of 2 anchors are verified"},
 		{"anchor_status", `{}`, "1 targets, 20 anchors"},
 	}
@@ -248,6 +253,7 @@ func TestErrorsTeachAndDoNotLeak(t *testing.T) {
 }
 
 var validArgs = map[string]string{
+	"search_receipts": `{"twin":"bus:1","limit":5}`, "prove_state": `{"twin":"bus:1","property":"closed"}`,
 	"multi_anchor": `{"idempotency_key":"k"}`, "anchor_status": `{}`,
 	"list_twins": `{}`, "get_twin": `{"twin":"bus:1"}`, "read_history": `{"twin":"bus:1","name":"voltage"}`,
 	"simulate_command": `{"twin":"bus:1","command":"x"}`, "propose_command": `{"twin":"bus:1","command":"x","idempotency_key":"k"}`,
@@ -301,7 +307,7 @@ func TestProveWithoutTrust(t *testing.T) {
 	n.trust = nil
 	b, err := receipt.DecodeBundle(n.bundle)
 	must(t, err)
-	n.bundle, err = receipt.EncodeBundle("dev", append(b.Parts, receipt.TimestampPart(1, 0, []byte("a stamp"))), signer{key("receipts")})
+	n.bundle, err = receipt.EncodeBundle(b.Domain, append(b.Parts, receipt.TimestampPart(1, 0, []byte("a stamp"))), story.NewKey("receipts"))
 	must(t, err)
 	s := newServer(t, n, nil)
 	if r, out := ask(t, s, "prove", `{"command_ids":["cmd-00","cmd-01"]}`); r.failed || len(out["timestamps"].([]any)) != 0 || !strings.Contains(r.text, "cannot judge") || len(r.links) != 2 {

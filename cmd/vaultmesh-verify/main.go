@@ -98,7 +98,7 @@ func flags(a *audit.Audit, errOut io.Writer) *flag.FlagSet {
 	f.Uint64Var(&a.Size, "expect-size", 0, "`size` of the log as you know it")
 	f.StringVar(&a.Root, "expect-root", "", "`root` of the log at that size: sha256:…")
 	f.StringVar(&a.Head, "head", "", "`file` with a signed checkpoint that you know")
-	f.Func("require", "`kinds` of proof of time that must cover every receipt: rfc3161, bitcoin, ethereum, witness", list(&a.Require))
+	f.Func("require", "`kinds` of proof of time that must cover every receipt: rfc3161, bitcoin, ethereum, witness; or possession: the signature of each command's holder", list(&a.Require))
 	f.BoolVar(&a.NoClock, "no-clock", false, "do not refuse what claims to be later than this machine's clock")
 	return f
 }

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -32,22 +29,15 @@ type anchorNowCmd struct {
 }
 
 // Run asks for anchors. Status 0: asked, and with --wait each is as far as that; 1: one failed or is not that far.
-func (c *anchorNowCmd) Run(a *app) error {
-	client, _, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if c.Key == "" {
-		c.Key = "cli-" + strings.ToLower(rand.Text())
-	}
-	jobs, err := client.AnchorNow(a.ctx, anchor.Request{Targets: c.Target, Key: c.Key})
+func (c *anchorNowCmd) Run(a *app, n *asked) error {
+	c.Key = keyOr(c.Key)
+	jobs, err := n.AnchorNow(a.ctx, anchor.Request{Targets: c.Target, Key: c.Key})
 	if err != nil {
 		return err
 	}
 	far := true
 	if c.Wait != "" {
-		if far, err = c.follow(a, client, jobs); err != nil {
+		if far, err = c.follow(a, n, jobs); err != nil {
 			return err
 		}
 	}
@@ -55,11 +45,9 @@ func (c *anchorNowCmd) Run(a *app) error {
 		jobs[i].Proof = nil
 		far = far && jobs[i].State != anchor.Failed
 	}
-	err = c.show(a, httpapi.AnchorList{Jobs: jobs}, func(w io.Writer) {
-		printAnchors(w, jobs)
-		if next := c.next(jobs); next != "" {
-			fmt.Fprintf(w, "\n%s\n", next)
-		}
+	err = c.show(a, httpapi.AnchorList{Jobs: jobs}, func(s *sheet) {
+		tellAnchors(s, jobs)
+		c.next(a, s, jobs)
 	})
 	if err != nil {
 		return err
@@ -71,16 +59,20 @@ func (c *anchorNowCmd) Run(a *app) error {
 }
 
 // next says how to go on where an anchor is not yet one: with the key, it is the same request, which pays nothing twice.
-func (c *anchorNowCmd) next(jobs []anchor.Job) string {
+func (c *anchorNowCmd) next(a *app, s *sheet, jobs []anchor.Job) {
 	waiting := slices.ContainsFunc(jobs, func(j anchor.Job) bool { return anchorRank[j.State] < anchorRank[anchor.Confirmed] })
 	if !waiting {
-		return ""
+		return
 	}
-	line := "vaultmesh anchor now --wait confirmed --key " + quoted(c.Key)
+	line := a.hint("anchor now --wait confirmed --key " + quoted(c.Key))
 	for _, t := range c.Target {
 		line += " --target " + quoted(t)
 	}
-	return "Not anchored yet: the node goes on by itself. Wait for it: " + line + "\nSee how far it is: vaultmesh anchor list"
+	s.space()
+	s.say("", "Not anchored yet: the node goes on by itself. Wait for it:")
+	s.verbatim(line)
+	s.say("", "See how far it is:")
+	s.verbatim(a.hint("anchor list"))
 }
 
 // anchorRank orders the states by how far they are.
@@ -93,7 +85,7 @@ const (
 )
 
 // follow replaces the jobs by newer forms until all are as far as asked, and tells on the error output what changes.
-func (c *anchorNowCmd) follow(a *app, client *httpapi.Client, jobs []anchor.Job) (bool, error) {
+func (c *anchorNowCmd) follow(a *app, n *asked, jobs []anchor.Job) (bool, error) {
 	want := anchorRank[anchor.State(c.Wait)]
 	deadline := time.Now().Add(c.Within)
 	told := make([]string, len(jobs))
@@ -118,7 +110,7 @@ func (c *anchorNowCmd) follow(a *app, client *httpapi.Client, jobs []anchor.Job)
 			if anchorRank[j.State] >= want {
 				continue
 			}
-			newer, err := client.Anchor(a.ctx, j.ID)
+			newer, err := n.Anchor(a.ctx, j.ID)
 			if err != nil && vaultmesh.KindOf(err).Retryable() && time.Now().Before(deadline) {
 				continue
 			}
@@ -153,10 +145,13 @@ func height(j anchor.Job) string {
 	return fmt.Sprintf(" in block %d", j.Height)
 }
 
-func printAnchors(w io.Writer, jobs []anchor.Job) {
-	fmt.Fprintln(w, "anchor\tage\tfee\tstate")
+func tellAnchors(s *sheet, jobs []anchor.Job) {
+	s.table("anchor", "age", "fee", "state")
 	for _, j := range jobs {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", j.ID, age(j.Created), strings.TrimSpace(j.Fee+" "+j.Unit), clip(anchorLine(j), 160))
+		s.row(j.ID, age(j.Created), strings.TrimSpace(j.Fee+" "+j.Unit), anchorLine(j))
+	}
+	if len(jobs) == 0 {
+		s.say("", "no anchors")
 	}
 }
 
@@ -169,30 +164,25 @@ type anchorListCmd struct {
 }
 
 // Run lists the targets and the anchors. Status 0.
-func (c *anchorListCmd) Run(a *app) error {
-	client, _, err := c.client()
+func (c *anchorListCmd) Run(a *app, n *asked) error {
+	page, err := n.Anchors(a.ctx, anchor.Filter{Target: c.Target, State: c.State, Before: c.Before, Limit: c.Limit})
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	page, err := client.Anchors(a.ctx, anchor.Filter{Target: c.Target, State: c.State, Before: c.Before, Limit: c.Limit})
-	if err != nil {
-		return err
-	}
-	return c.show(a, page, func(w io.Writer) {
-		fmt.Fprintln(w, "target\tcovers\tof the log\tevery\toldest uncovered\tfees (today / all)\t")
+	return c.show(a, page, func(s *sheet) {
+		s.table("target", "covers", "of the log", "every", "oldest uncovered", "fees (today / all)", "warning")
 		for _, t := range page.Targets {
-			printCoverage(w, t)
+			rowCoverage(s, t)
 		}
-		fmt.Fprintln(w)
-		printAnchors(w, page.Jobs)
+		s.space()
+		tellAnchors(s, page.Jobs)
 		if page.More {
-			fmt.Fprintf(w, "… more with --before %s\n", page.Jobs[len(page.Jobs)-1].ID)
+			s.say(faint, "… more with --before %s", page.Jobs[len(page.Jobs)-1].ID)
 		}
 	})
 }
 
-func printCoverage(w io.Writer, t anchor.Coverage) {
+func rowCoverage(s *sheet, t anchor.Coverage) {
 	every, oldest, fees := t.Cadence, "none", ""
 	if every == "" {
 		every = "on demand"
@@ -203,7 +193,7 @@ func printCoverage(w io.Writer, t anchor.Coverage) {
 	if t.Unit != "" {
 		fees = fmt.Sprintf("%s / %s %s", orZero(t.Today), orZero(t.Spent), t.Unit)
 	}
-	fmt.Fprintf(w, "%s\t%.1f %%\t%d of %d\t%s\t%s\t%s\t%s\n", t.Target, 100*t.Share, t.Anchored, t.Size, every, oldest, fees, t.Warning)
+	s.row(t.Target, fmt.Sprintf("%.1f %%", 100*t.Share), fmt.Sprintf("%d of %d", t.Anchored, t.Size), every, oldest, fees, t.Warning)
 }
 
 func orZero(s string) string {
@@ -220,13 +210,8 @@ type anchorShowCmd struct {
 }
 
 // Run shows one anchor. Status 0 if it is anchored, else 1.
-func (c *anchorShowCmd) Run(a *app) error {
-	client, _, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	j, err := client.Anchor(a.ctx, c.ID)
+func (c *anchorShowCmd) Run(a *app, n *asked) error {
+	j, err := n.Anchor(a.ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -235,20 +220,22 @@ func (c *anchorShowCmd) Run(a *app) error {
 			return err
 		}
 	}
-	err = c.show(a, j, func(w io.Writer) {
-		fmt.Fprintf(w, "anchor\t%s\n", j.ID)
-		fmt.Fprintf(w, "state\t%s\n", anchorLine(j))
-		fmt.Fprintf(w, "covers\tthe %d receipts under root %s\n", j.Size, j.Root)
-		fmt.Fprintf(w, "what\t%s, over the checkpoint's body\n", j.Digest)
+	err = c.show(a, j, func(s *sheet) {
+		s.fact("anchor", "%s", j.ID)
+		s.fact("state", "%s", anchorLine(j))
+		s.fact("covers", "the %d receipts under root", j.Size)
+		s.verbatim(j.Root.String())
+		s.fact("what", "over the checkpoint's body, its digest")
+		s.verbatim(j.Digest.String())
 		for _, row := range [][2]string{{"block", j.Block}, {"dated by", j.Source}, {"fee", strings.TrimSpace(j.Fee + " " + j.Unit)}, {"asked by", string(j.By)}, {"detail", j.Detail}} {
 			if row[1] != "" {
-				fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+				s.fact(row[0], "%s", row[1])
 			}
 		}
 		if n := j.Attempts; n > 0 {
-			fmt.Fprintf(w, "failed steps\t%d, next try %s\n", n, j.NotBefore.Local().Format("15:04:05"))
+			s.fact("failed steps", "%d, next try %s", n, j.NotBefore.Local().Format("15:04:05"))
 		}
-		fmt.Fprintf(w, "made\t%s ago, changed %s ago\n", age(j.Created), age(j.Updated))
+		s.fact("made", "%s ago, changed %s ago", age(j.Created), age(j.Updated))
 	})
 	if err == nil && !j.State.Anchored() {
 		err = status(exitNo)
@@ -258,18 +245,36 @@ func (c *anchorShowCmd) Run(a *app) error {
 
 func saveProof(path string, j anchor.Job) error {
 	if len(j.Proof) == 0 {
-		return vaultmesh.Errorf(vaultmesh.Conflict, "anchor", j.ID, "it has no proof yet: it is %s", j.State).WithFix("wait for it with vaultmesh anchor now --wait confirmed")
+		return vaultmesh.Errorf(vaultmesh.Conflict, "anchor", j.ID, "it has no proof yet: it is %s", j.State).WithFix("wait for it with `vaultmesh anchor now --wait confirmed`")
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	return writeNew("anchor", path, j.Proof)
+}
+
+// extending are the arguments of making a proof of a chain lead to a later block, which an auditor then pins.
+type extending struct {
+	Proof string `arg:"" help:"The proof: bitcoin.json or ethereum.json of a bundle." type:"path"`
+	To    uint64 `help:"Height of the later block; default: as late as the nodes and the proof's form allow." placeholder:"N"`
+	Out   string `short:"o" help:"File to write; it must not exist." required:"" type:"path"`
+}
+
+// extend has a proof made longer by a chain's own code, which also says what is known of it, and writes it.
+func (c *extending) extend(a *app, op string, limit int64, longer func(proof []byte, s *sheet) ([]byte, error)) error {
+	proof, err := readUpTo(c.Proof, limit)
 	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Invalid, "anchor", path, "cannot create the file").Because(err)
+		return err
 	}
-	_, err = f.Write(j.Proof)
-	if closed := f.Close(); err == nil {
-		err = closed
+	s := newSheet(a.out)
+	if proof, err = longer(proof, s); err != nil {
+		return err
 	}
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "anchor", path, "cannot write").Because(err)
+	if err := writeNew(op, c.Out, proof); err != nil {
+		return err
 	}
-	return nil
+	s.fact("written", "%s", c.Out)
+	return s.flush()
+}
+
+func tellPin(s *sheet, pin string) {
+	s.fact("pin", "after comparing it with other sources:")
+	s.verbatim(pin)
 }

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
-	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/anchor/bitcoin"
 	spv "vaultmesh.org/vaultmesh/proof/bitcoin"
 )
@@ -77,48 +74,29 @@ func (c *btcAccountCmd) Run(a *app) error {
 
 type btcExtendCmd struct {
 	btcNode
-	Proof string `arg:"" help:"bitcoin.json of a bundle." type:"existingfile"`
-	To    uint64 `help:"Height of the last header; default: as far as a proof may reach." placeholder:"N"`
-	Out   string `short:"o" help:"File to write; it must not exist." required:"" type:"path"`
+	extending
 }
 
 // Run extends a proof.
 func (c *btcExtendCmd) Run(a *app) error {
-	const op = "bitcoin.extend"
-	f, err := os.Open(c.Proof)
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Invalid, op, c.Proof, "cannot read").Because(err)
-	}
-	proof, err := io.ReadAll(io.LimitReader(f, spv.MaxProof+1))
-	_ = f.Close()
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Invalid, op, c.Proof, "cannot read").Because(err)
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
-	defer cancel()
-	longer, r, err := bitcoin.Extend(ctx, c.options(), proof, c.To)
-	if err != nil {
-		return err
-	}
-	p, err := spv.Decode(longer)
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Conflict, op, c.Out, "cannot create").Because(err)
-	}
-	if _, err = out.Write(longer); err == nil {
-		err = out.Close()
-	}
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, op, c.Out, "cannot write").Because(err)
-	}
-	last, height := p.Header, p.Height+uint64(len(p.Following))
-	if len(p.Following) > 0 {
-		last = p.Following[len(p.Following)-1]
-	}
-	_, err = fmt.Fprintf(a.out, "time     %s (within some two hours)\nblock    %s at height %d\nshows    %d confirmations\npin      {\"hash\":\"%s\",\"height\":%d}, after comparing it with other sources\n",
-		r.Time.Format(time.RFC3339), r.Block, r.Height, r.Confirmations, last.Hash(), height)
-	return err
+	return c.extend(a, "bitcoin.extend", spv.MaxProof, func(proof []byte, s *sheet) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
+		defer cancel()
+		longer, r, err := bitcoin.Extend(ctx, c.options(), proof, c.To)
+		if err != nil {
+			return nil, err
+		}
+		p, err := spv.Decode(longer)
+		if err != nil {
+			return nil, err
+		}
+		last, height := p.Header, p.Height+uint64(len(p.Following))
+		if len(p.Following) > 0 {
+			last = p.Following[len(p.Following)-1]
+		}
+		s.fact("time", "%s (within some two hours)", r.Time.Format(time.RFC3339))
+		s.fact("block", "%s at height %d, with %d confirmations", r.Block, r.Height, r.Confirmations)
+		tellPin(s, fmt.Sprintf(`{"hash":"%s","height":%d}`, last.Hash(), height))
+		return longer, nil
+	})
 }

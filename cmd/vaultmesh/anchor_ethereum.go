@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
-	"os"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -160,29 +159,19 @@ func (c *ethPinCmd) Run(a *app) error {
 
 type ethExtendCmd struct {
 	ethNodes
-	Proof string `arg:"" help:"Proof (ethereum.json of a bundle)." type:"path"`
-	To    uint64 `help:"Height of the later block; default: the newest that the nodes call finalized." placeholder:"N"`
-	Out   string `short:"o" help:"File to write." required:"" type:"path"`
+	extending
 }
 
 // Run extends a proof.
 func (c *ethExtendCmd) Run(a *app) error {
-	o, ctx, cancel, err := c.options(a, nil)
-	defer cancel()
-	if err != nil {
-		return err
-	}
-	text, err := readUpTo(c.Proof, proof.MaxProof)
-	if err != nil {
-		return err
-	}
-	longer, pin, err := ethereum.Extend(ctx, o, text, c.To)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.Out, longer, 0o644); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum.extend", c.Out, "cannot write").Because(err)
-	}
-	_, err = fmt.Fprintf(a.out, "written   %s\npin       %s\n", c.Out, pin)
-	return err
+	return c.extend(a, "ethereum.extend", proof.MaxProof, func(text []byte, s *sheet) ([]byte, error) {
+		o, ctx, cancel, err := c.options(a, nil)
+		defer cancel()
+		if err != nil {
+			return nil, err
+		}
+		longer, pin, err := ethereum.Extend(ctx, o, text, c.To)
+		tellPin(s, fmt.Sprint(pin))
+		return longer, err
+	})
 }

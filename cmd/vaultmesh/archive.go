@@ -1,16 +1,13 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
-	"fmt"
+	"errors"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/lawchain/archive"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
-	"vaultmesh.org/vaultmesh/receipt"
 )
 
 type archiveCmd struct {
@@ -40,15 +37,9 @@ func (c *archiveRestoreCmd) Run(a *app) error {
 		return err
 	}
 	defer func() { _ = dst.Close() }()
-	var keys []ed25519.PublicKey
-	for _, k := range p.Keys {
-		if k.Purpose == receipt.PurposeReceipt {
-			keys = append(keys, k.Public)
-		}
-	}
-	done, err := archive.Restore(a.ctx, src, dst, keys)
+	done, err := archive.Restore(a.ctx, src, dst, p.Keys)
 	if kind := vaultmesh.KindOf(err); err != nil && (kind == vaultmesh.Unavailable || kind == vaultmesh.NotFound || kind == vaultmesh.Conflict) {
-		audit.Tell(a.errOut, "vaultmesh", err)
+		explain(a.errOut, err)
 		return status(exitUnusable)
 	}
 	if err != nil {
@@ -65,8 +56,10 @@ func (c *archiveRestoreCmd) Run(a *app) error {
 			NotRestored string            `json:"not_restored"`
 		}{done, r, archive.NotRestored})
 	} else {
-		fmt.Fprintf(a.out, "restored %d of %d archived receipts from %d segments, and %d files of anchors, into %s\n%s\n", done.Size, done.Archived, done.Segments, done.Proofs, dst, archive.NotRestored)
-		err = tell(a.out, r)
+		s := newSheet(a.out)
+		s.say("", "restored %d of %d archived receipts from %d segments, and %d files of anchors, into %s", done.Size, done.Archived, done.Segments, done.Proofs, dst)
+		s.say(yellow, "%s", archive.NotRestored)
+		err = errors.Join(s.flush(), tell(a.out, r))
 	}
 	if err == nil && r.Status() != 0 {
 		return status(r.Status())

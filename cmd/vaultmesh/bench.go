@@ -16,7 +16,7 @@ type benchCmd struct {
 	Connections int     `help:"Connections of ingest." default:"100"`
 	Window      int     `help:"Unacknowledged messages of each connection of ingest." default:"16"`
 	Dir         string  `help:"Where the temporary folders are made, which decides the disk; default: the system's." type:"existingdir"`
-	Tessera     string  `help:"Program of the peer log, built from bench/tessera; without it that peer is left out." type:"existingfile"`
+	Tessera     string  `help:"Program of the peer log; default: bench-tessera beside this program, else built from the source in the working folder." type:"existingfile"`
 	CPUProfile  string  `name:"cpu-profile" help:"Folder that gets a CPU profile of each measured section." type:"existingdir"`
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -32,25 +31,21 @@ type bundleGetCmd struct {
 }
 
 // Run fetches evidence.
-func (c *bundleGetCmd) Run(a *app) error {
+func (c *bundleGetCmd) Run(a *app, n *asked) error {
 	q, err := c.query()
 	if err != nil {
 		return err
 	}
-	client, _, err := c.client()
+	b, err := n.BundleOf(a.ctx, q)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	b, err := client.BundleOf(a.ctx, q)
-	if err != nil {
+	if err := writeFile("bundle", c.Out, b); err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.Out, b, 0o644); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "bundle", c.Out, "cannot write").Because(err)
-	}
-	return c.show(a, map[string]any{"bundle": c.Out, "bytes": len(b)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d bytes. Verify it with: vaultmesh verify %s --trust FILE\n", c.Out, len(b), c.Out)
+	return c.show(a, map[string]any{"bundle": c.Out, "bytes": len(b)}, func(s *sheet) {
+		s.say("", "%s: %d bytes. Verify it with:", c.Out, len(b))
+		s.verbatim(a.hint("verify " + quoted(nearer(c.Out)) + " --trust FILE"))
 	})
 }
 
@@ -98,7 +93,7 @@ func (c *bundleExtractCmd) Run(a *app) error {
 		return err
 	}
 	if err := audit.Extract(b, trust, c.Dir); err != nil {
-		audit.Tell(a.errOut, "vaultmesh", err)
+		explain(a.errOut, err)
 		return status(exitUnusable)
 	}
 	if trust == nil {

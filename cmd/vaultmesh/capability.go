@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -30,60 +29,63 @@ type capabilityShowCmd struct {
 
 // Run shows the blocks of a token; it never prints the key.
 func (c *capabilityShowCmd) Run(a *app) error {
-	cred, err := node.LoadCredential(c.As)
-	if err != nil {
-		return err
-	}
-	t, err := capability.Parse(cred.Token)
+	cred, t, err := holding(c.As)
 	if err != nil {
 		return err
 	}
 	blocks := t.Blocks()
 	key := cred.PrivateKey().Public().(ed25519.PublicKey)
-	if c.JSON {
-		b, err := json.Marshal(map[string]any{"principal": cred.Principal, "url": cred.URL, "public_key": []byte(key), "blocks": blocks})
-		if err != nil {
-			return err
+	return show(a, c.JSON, map[string]any{"principal": cred.Principal, "url": cred.URL, "public_key": []byte(key), "blocks": blocks}, func(s *sheet) {
+		s.fact("principal", "%s at %s", cred.Principal, cred.URL)
+		s.fact("public key", "%s", base64.StdEncoding.EncodeToString(key))
+		for i, b := range blocks {
+			s.space()
+			s.say(bold, "block %d", i)
+			s.fact("", "%s", b.Digest)
+			s.end()
+			tellGrant(s, b.Grant)
 		}
-		_, err = fmt.Fprintln(a.out, string(b))
-		return err
+	})
+}
+
+// holding reads a credential and the token in it.
+func holding(path string) (*node.Credential, capability.Token, error) {
+	cred, err := node.LoadCredential(path)
+	if err != nil {
+		return nil, capability.Token{}, err
 	}
-	fmt.Fprintf(a.out, "%s at %s\npublic key %s\n", cred.Principal, cred.URL, base64.StdEncoding.EncodeToString(key))
-	for i, b := range blocks {
-		fmt.Fprintf(a.out, "\nblock %d  %s\n", i, b.Digest)
-		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		row := func(name, value string) {
-			if value != "" {
-				fmt.Fprintf(w, "  %s\t%s\n", name, value)
-			}
-		}
-		row("actions", orAll(b.Grant.Actions))
-		row("twins", orAll(b.Grant.Twins))
-		row("commands", orAll(b.Grant.Commands))
-		for name, r := range b.Grant.Args {
-			if text, err := json.Marshal(r); err == nil {
-				row("argument "+name, string(text))
-			}
-		}
-		if b.Grant.MaxUses > 0 {
-			row("uses", fmt.Sprint(b.Grant.MaxUses))
-		}
-		row("roles", strings.Join(b.Grant.Roles, ","))
-		if !b.Grant.Expires.IsZero() {
-			row("expires", b.Grant.Expires.Local().Format(time.RFC3339))
-		}
-		if err := w.Flush(); err != nil {
-			return err
+	t, err := capability.Parse(cred.Token)
+	return cred, t, err
+}
+
+func tellGrant(s *sheet, g capability.Grant) {
+	row := func(name, value string) {
+		if value != "" {
+			s.fact("  "+name, "%s", value)
 		}
 	}
-	return nil
+	row("actions", orAll(g.Actions))
+	row("twins", orAll(g.Twins))
+	row("commands", orAll(g.Commands))
+	for _, name := range sorted(g.Args) {
+		if text, err := json.Marshal(g.Args[name]); err == nil {
+			row("argument "+name, string(text))
+		}
+	}
+	if g.MaxUses > 0 {
+		row("uses", fmt.Sprint(g.MaxUses))
+	}
+	row("roles", strings.Join(g.Roles, ", "))
+	if !g.Expires.IsZero() {
+		row("expires", g.Expires.Local().Format(time.RFC3339))
+	}
 }
 
 func orAll(list []string) string {
 	if list == nil {
 		return "(as above)"
 	}
-	return strings.Join(list, ",")
+	return strings.Join(list, ", ")
 }
 
 type capabilityAttenuateCmd struct {
@@ -99,11 +101,7 @@ type capabilityAttenuateCmd struct {
 
 // Run adds a block for a new key. Nothing is sent anywhere.
 func (c *capabilityAttenuateCmd) Run(a *app) error {
-	cred, err := node.LoadCredential(c.As)
-	if err != nil {
-		return err
-	}
-	t, err := capability.Parse(cred.Token)
+	cred, t, err := holding(c.As)
 	if err != nil {
 		return err
 	}

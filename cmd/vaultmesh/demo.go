@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/term"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/demo"
@@ -44,8 +41,8 @@ func (c *demoCmd) Run(a *app) error {
 	if c.JSON {
 		_, err = fmt.Fprintln(a.out, r.JSON())
 	} else {
-		if err = r.Table(a.out, columns(a.out)); err == nil && r.OK {
-			_, err = fmt.Fprintf(a.out, "\nVerify it yourself, with nothing but these two files:\n\n  %s verify %s \\\n    --trust %s\n", nearer(bin), nearer(r.Bundle), nearer(r.Trust))
+		if err = r.Table(a.out, newScreen(a.out).width); err == nil && r.OK {
+			_, err = fmt.Fprintf(a.out, "\nVerify it yourself, with nothing but these two files:\n\n  %s verify %s \\\n    --trust %s\n", program, nearer(r.Bundle), nearer(r.Trust))
 		}
 	}
 	if err != nil {
@@ -56,16 +53,6 @@ func (c *demoCmd) Run(a *app) error {
 		return status(exitNo)
 	}
 	return nil
-}
-
-// columns is the width of the terminal behind w, else 100.
-func columns(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
-			return n
-		}
-	}
-	return 100
 }
 
 // nearer writes a path relative to the working folder where that is shorter.

@@ -42,7 +42,7 @@ func (c *dtdlCheckCmd) Run(a *app) error {
 	case code == exitUnusable:
 		return err
 	case code == 0:
-		_, err := fmt.Fprintf(a.out, "valid: %s in %s\n", plural(set.Len(), "interface"), plural(len(docs), "file"))
+		_, err := fmt.Fprintf(a.out, "valid: %s in %s\n", counted(set.Len(), "interface"), counted(len(docs), "file"))
 		return err
 	default:
 		newScreen(a.out).errors(v, docs)

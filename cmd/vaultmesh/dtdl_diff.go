@@ -79,7 +79,7 @@ func (s screen) changes(r *diff.Report) {
 	case total == 0:
 		s.line(s.paint(green, "compatible: nothing differs"))
 	case !r.Breaking:
-		s.line(s.paint(green, fmt.Sprintf("compatible: %s, none of which breaks anybody", plural(total, "change"))))
+		s.line(s.paint(green, fmt.Sprintf("compatible: %s, none of which breaks anybody", counted(total, "change"))))
 	default:
 		who := "readers and writers"
 		if !r.BreaksWriters {
@@ -87,7 +87,7 @@ func (s screen) changes(r *diff.Report) {
 		} else if !r.BreaksReaders {
 			who = "writers"
 		}
-		s.line(s.paint(red, fmt.Sprintf("breaking for %s: %d of %s", who, breaking, plural(total, "change"))))
+		s.line(s.paint(red, fmt.Sprintf("breaking for %s: %d of %s", who, breaking, counted(total, "change"))))
 	}
 	if r.Omitted > 0 {
 		s.line(fmt.Sprintf("%d changes are not shown", r.Omitted))

@@ -51,6 +51,6 @@ func (c *dtdlDocCmd) Run(a *app) error {
 	if c.JSON {
 		return writeJSON(a.out, map[string]any{"file": path, "interfaces": set.Len(), "bytes": len(text)})
 	}
-	_, err = fmt.Fprintf(a.out, "%s: %s, %d KiB\n", path, plural(set.Len(), "interface"), (len(text)+1023)/1024)
+	_, err = fmt.Fprintf(a.out, "%s: %s, %d KiB\n", path, counted(set.Len(), "interface"), (len(text)+1023)/1024)
 	return err
 }

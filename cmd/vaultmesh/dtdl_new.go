@@ -56,7 +56,7 @@ func (c *dtdlNewCmd) Run(a *app) error {
 	if c.JSON {
 		return writeJSON(a.out, map[string]any{"file": path, "id": id})
 	}
-	_, err = fmt.Fprintf(a.out, "%s: %s\n\nEdit it, then: vaultmesh dtdl check %s\n", path, id, path)
+	_, err = fmt.Fprintf(a.out, "%s: %s\n\nEdit it, then: %s\n", path, id, a.hint("dtdl check "+quoted(path)))
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,13 +61,15 @@ func (c *exportCOSECmd) Run(a *app) error {
 	for _, r := range list {
 		name := filepath.Join(c.Out, fmt.Sprintf("%010d", r.Index))
 		for path, data := range map[string][]byte{name + ".cose": r.COSE, name + ".entry": r.Envelope} {
-			if err := os.WriteFile(path, data, 0o644); err != nil {
-				return vaultmesh.Errorf(vaultmesh.Unavailable, "export", path, "cannot write").Because(err)
+			if err := writeFile("export", path, data); err != nil {
+				return err
 			}
 		}
 	}
-	_, err = fmt.Fprintf(a.out, "%d COSE receipts in %s. Verify one with: vaultmesh export check FILE.cose FILE.entry --trust %s\n", len(list), c.Out, c.Trust)
-	return err
+	s := newSheet(a.out)
+	s.say("", "%s in %s. Verify one with:", counted(len(list), "COSE receipt"), c.Out)
+	s.verbatim(a.hint("export check FILE.cose FILE.entry --trust " + quoted(nearer(c.Trust))))
+	return s.flush()
 }
 
 // readLogKey reads the file of a log's signer key: the first line is the key as signed notes write it. Nobody but the
@@ -158,26 +159,9 @@ func (c *exportPROVCmd) Run(a *app) error {
 		_, err = a.out.Write(text)
 		return err
 	}
-	if err := os.WriteFile(c.Out, text, 0o644); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "export", c.Out, "cannot write").Because(err)
+	if err := writeFile("export", c.Out, text); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(a.out, "%s: %d bytes of JSON-LD\n", c.Out, len(text))
 	return err
-}
-
-// readUpTo reads a file of at most limit bytes.
-func readUpTo(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", path, "cannot open").Because(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", path, "cannot read").Because(err)
-	}
-	if int64(len(b)) > limit {
-		return nil, vaultmesh.Errorf(vaultmesh.TooLarge, "read", path, "more than %d bytes", limit)
-	}
-	return b, nil
 }

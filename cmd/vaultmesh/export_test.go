@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
+	"vaultmesh.org/vaultmesh/test/sample"
 )
 
 // What cannot be exported is said, with the exit statuses of every command; a receipt of another log is refused.
@@ -22,14 +22,7 @@ func TestExportStatus(t *testing.T) {
 		}
 		return path
 	}
-	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("seed of a log key", 8)), "vaultmesh.test/dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, _, err := note.GenerateKey(strings.NewReader(strings.Repeat("another seed of a log key", 8)), "vaultmesh.test/dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, other := sample.NewKey("log").Note(sample.Origin), sample.NewKey("another log").Note(sample.Origin)
 	b, tr := file("bundle.json", bundle, 0o644), file("trust.json", trust, 0o644)
 	bad := bytes.Clone(bundle)
 	bad[len(bad)/2] ^= 1
@@ -39,10 +32,10 @@ func TestExportStatus(t *testing.T) {
 		code int
 		says string
 	}{
-		"a log of one entry":        {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("log.key", []byte(sk+"\n"+vk+"\n"), 0o600), "--out", out}, 2, "single entry"},
-		"another log's key":         {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("other.key", []byte(other+"\n"), 0o600), "--out", out}, 1, "has not signed"},
-		"a key that all may read":   {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("open.key", []byte(sk), 0o644), "--out", out}, 1, "chmod 600"},
-		"no key":                    {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("no.key", []byte(vk), 0o600), "--out", out}, 2, "not the signer key"},
+		"a log of one entry":        {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("log.key", []byte(log.Secret+"\n"+log.Text+"\n"), 0o600), "--out", out}, 2, "single entry"},
+		"another log's key":         {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("other.key", []byte(other.Secret+"\n"), 0o600), "--out", out}, 1, "has not signed"},
+		"a key that all may read":   {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("open.key", []byte(log.Secret), 0o644), "--out", out}, 1, "chmod 600"},
+		"no key":                    {[]string{"export", "cose", b, "--trust", tr, "--log-key", file("no.key", []byte(log.Text), 0o600), "--out", out}, 2, "not the signer key"},
 		"a bundle without commands": {[]string{"export", "prov", b, "--trust", tr}, 1, "no command"},
 		"a bundle that is refused":  {[]string{"export", "prov", file("bad.json", bad, 0o644), "--trust", tr}, 1, "refused"},
 		"no COSE":                   {[]string{"export", "check", b, b, "--trust", tr}, 2, ""},

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
@@ -29,6 +28,7 @@ type fsckCmd struct {
 	Key     string        `help:"Verifier key of the log, instead of a trust file: the signatures of receipts are then not judged."`
 	Expect  []string      `help:"Checkpoint that you have seen before: the log must extend it (repeat)." type:"path"`
 	Tiles   string        `help:"Where the log of a data folder is published. Default: its folder log."`
+	Unread  int64         `name:"unverified" help:"Bytes of receipts that are read at most before a key of the trust file, or one that it is followed to, is known to stand behind them; -1 is no limit." default:"268435456"`
 	Drift   time.Duration `help:"How far a receipt's time may lie before an earlier one's, or in the future." default:"1m"`
 	Timeout time.Duration `help:"End with what is known after this time." default:"1h"`
 	Workers int           `help:"Readers at a time; 0 is the number of processors." default:"0"`
@@ -74,7 +74,7 @@ func (c *fsckCmd) Run(a *app) error {
 		}
 	}
 	if err != nil {
-		audit.Tell(a.errOut, "vaultmesh", err)
+		explain(a.errOut, err)
 	}
 	if code != 0 {
 		return status(code)
@@ -92,12 +92,12 @@ func (c *fsckCmd) check(ctx context.Context, a *app) ([]*fsck.Report, error) {
 		trust = filepath.Join(c.Place, "trust.json")
 		fmt.Fprintf(a.errOut, "vaultmesh: the keys are those of %s itself: a folder that was rewritten as a whole would pass. Pin keys with --trust.\n", c.Place)
 	}
-	o := fsck.Options{Drift: c.Drift, Workers: c.Workers, Progress: c.progress(a)}
+	o := fsck.Options{Drift: c.Drift, Workers: c.Workers, Unverified: c.Unread, Progress: c.progress(a)}
 	if o.Pins, err = pins(trust, c.Key); err != nil {
 		return nil, err
 	}
 	for _, path := range c.Expect {
-		note, err := readSmall(path, tiles.MaxCheckpoint)
+		note, err := readUpTo(path, tiles.MaxCheckpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +108,7 @@ func (c *fsckCmd) check(ctx context.Context, a *app) ([]*fsck.Report, error) {
 		o.Heads = append(o.Heads, h)
 	}
 	if data {
+		o.Unverified = -1 // it is here already
 		return c.data(ctx, o)
 	}
 	b, err := c.open(ctx, c.Place)
@@ -135,7 +136,7 @@ func (c *fsckCmd) data(ctx context.Context, o fsck.Options) (reports []*fsck.Rep
 	j, err := journal.OpenReadOnly(filepath.Join(c.Place, "journal"))
 	if vaultmesh.KindOf(err) == vaultmesh.Conflict && err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Conflict, "fsck", c.Place, "a node runs on this data folder").
-			WithFix("stop it; or check what it publishes while it runs: vaultmesh fsck https://<node>/log/ --trust FILE, with --ca where the node has a certificate of your own CA")
+			WithFix("stop it; or check what it publishes while it runs: `vaultmesh fsck https://HOST:PORT/log/ --trust FILE`, with --ca where the node has a certificate of your own CA")
 	}
 	if vaultmesh.KindOf(err) == vaultmesh.Corrupt && err != nil {
 		reports = append(reports, fsck.Unreadable(c.Place, err))
@@ -201,7 +202,7 @@ func (c *fsckCmd) open(ctx context.Context, place string) (bucket.Bucket, error)
 	if c.CA == "" || !strings.HasPrefix(place, "https://") {
 		return bucket.Open(ctx, place)
 	}
-	pem, err := readSmall(c.CA, 1<<20)
+	pem, err := readUpTo(c.CA, 1<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func pins(trust, key string) (fsck.Pins, error) {
 	case trust == "":
 		return fsck.Pins{}, vaultmesh.Errorf(vaultmesh.Invalid, "fsck", "", "no key is pinned").WithFix("give --trust FILE, or --key with the verifier key of the log")
 	}
-	text, err := readSmall(trust, receipt.MaxTrust)
+	text, err := readUpTo(trust, receipt.MaxTrust)
 	if err != nil {
 		return fsck.Pins{}, err
 	}
@@ -229,19 +230,6 @@ func pins(trust, key string) (fsck.Pins, error) {
 		return fsck.Pins{}, vaultmesh.Errorf(vaultmesh.Invalid, "fsck", trust, "the trust file cannot be used").Because(err)
 	}
 	return fsck.PinTrust(t)
-}
-
-// readSmall reads a regular file of at most limit bytes.
-func readSmall(path string, limit int64) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil || !st.Mode().IsRegular() || st.Size() > limit {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", path, "want a regular file of at most %d bytes", limit).Because(err)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "read", path, "cannot read").Because(err)
-	}
-	return b, nil
 }
 
 // progressEvery is the time between two lines of progress.
@@ -259,37 +247,40 @@ func (c *fsckCmd) progress(a *app) func(done, total uint64) {
 
 // tell prints a report for a person.
 func tell(w io.Writer, r *fsck.Report) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s %s\n", strings.ToUpper(string(r.Verdict)), r.Kind, r.Place)
+	s := newSheet(w)
+	colour := green
+	if r.Verdict != fsck.Sound {
+		colour = red
+	}
+	s.say(colour, "%s: %s %s", strings.ToUpper(string(r.Verdict)), r.Kind, r.Place)
 	if r.Origin != "" {
-		fmt.Fprintf(&b, "  log %s, %d receipts, root %s\n  read %d receipts of %d subjects, %d with a good signature of their own, in %.1f s\n", r.Origin, r.Size, r.Root, r.Receipts, r.Subjects, r.Signed, r.Seconds)
+		s.fact("log", "%s, %s, root", r.Origin, counted(int(r.Size), "receipt"))
+		s.verbatim(r.Root.String())
+		s.fact("read", "%s of %s, %d with a good signature of their own, in %.1f s", counted(int(r.Receipts), "receipt"), counted(int(r.Subjects), "subject"), r.Signed, r.Seconds)
 	}
 	for _, c := range r.Checks {
-		mark := "ok"
+		mark, colour := "ok", ""
 		switch {
-		case c.Problems == 1:
-			mark = "1 problem"
 		case c.Problems > 0:
-			mark = fmt.Sprintf("%d problems", c.Problems)
+			mark, colour = counted(int(c.Problems), "problem"), red
 		case !c.Judged:
 			mark = "not judged"
 		case !c.OK:
-			mark = "not finished"
+			mark, colour = "not finished", yellow
 		}
-		fmt.Fprintf(&b, "  %-11s %s\n", c.Name, mark)
+		s.painted(colour, c.Name, "%s", mark)
 	}
 	for _, p := range r.Problems {
-		fmt.Fprintf(&b, "  ! %s\n", p)
+		s.painted(red, "!", "%s", p)
 	}
 	if r.More > 0 {
-		fmt.Fprintf(&b, "  ! and %d more\n", r.More)
+		s.painted(red, "!", "and %d more", r.More)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "  note: %s\n", n)
+		s.fact("note", "%s", n)
 	}
 	if r.Reason != "" {
-		fmt.Fprintf(&b, "  not finished: %s\n", r.Reason)
+		s.painted(yellow, "not finished", "%s", r.Reason)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return s.flush()
 }

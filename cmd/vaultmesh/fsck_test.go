@@ -68,8 +68,8 @@ func (s *site) says(got, want string) {
 	}
 }
 
-// pin writes a trust file of the domain as it is now.
-func (s *site) pin(name string, change func(*receipt.Trust)) string {
+// trust is what the domain's trust file pins.
+func (s *site) trust() *receipt.Trust {
 	s.Helper()
 	raw, err := os.ReadFile(filepath.Join(s.data, "trust.json"))
 	if err != nil {
@@ -79,8 +79,16 @@ func (s *site) pin(name string, change func(*receipt.Trust)) string {
 	if err != nil {
 		s.Fatal(err)
 	}
+	return trust
+}
+
+// pin writes a trust file of the domain as it is now.
+func (s *site) pin(name string, change func(*receipt.Trust)) string {
+	s.Helper()
+	trust := s.trust()
 	change(trust)
-	if raw, err = json.Marshal(trust); err != nil {
+	raw, err := json.Marshal(trust)
+	if err != nil {
 		s.Fatal(err)
 	}
 	path := filepath.Join(s.TempDir(), name)
@@ -150,14 +158,7 @@ func TestFsckCommand(t *testing.T) {
 // stockReader has Tessera's client and its check read the node's own face.
 func (s *site) stockReader(address, ca string) {
 	s.Helper()
-	raw, err := os.ReadFile(filepath.Join(s.data, "trust.json"))
-	if err != nil {
-		s.Fatal(err)
-	}
-	trust, err := receipt.LoadTrust(raw)
-	if err != nil {
-		s.Fatal(err)
-	}
+	trust := s.trust()
 	v, err := note.NewVerifier(trust.Log.Key)
 	if err != nil {
 		s.Fatal(err)

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -57,9 +56,7 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-func (o *offline) show(a *app, v any, text func(w io.Writer)) error {
-	return (&asking{JSON: o.JSON}).show(a, v, text)
-}
+func (o *offline) show(a *app, v any, text func(s *sheet)) error { return show(a, o.JSON, v, text) }
 
 type keyListCmd struct{ offline }
 
@@ -73,8 +70,8 @@ func (c *keyListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.show(a, map[string]any{"keys": list}, func(w io.Writer) {
-		fmt.Fprintln(w, "purpose\tkey\tstate\tfrom\tuntil\tdelegated until\tfile")
+	return c.show(a, map[string]any{"keys": list}, func(s *sheet) {
+		s.table("purpose", "key", "state", "from", "until", "delegated until", "file")
 		for _, k := range list {
 			until, ends := "", ""
 			if k.Until > 0 {
@@ -83,7 +80,7 @@ func (c *keyListCmd) Run(a *app) error {
 			if !k.Expires.IsZero() {
 				ends = k.Expires.Format(time.RFC3339)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", k.Purpose, k.ID, k.State, k.From, until, ends, k.File)
+			s.row(k.Purpose, k.ID, k.State, k.From, until, ends, k.File)
 		}
 	})
 }
@@ -106,20 +103,23 @@ func (c *keyRotateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.show(a, made, func(w io.Writer) {
-		fmt.Fprintf(w, "new key\t%s\nin\t%s\n", made.ID, made.File)
+	return c.show(a, made, func(s *sheet) {
+		s.fact("new key", "%s", made.ID)
+		s.fact("in", "%s", made.File)
 		if made.LogKey != "" {
-			fmt.Fprintf(w, "verifier key\t%s\n", made.LogKey)
+			s.fact("verifier key", "%s", made.LogKey)
 		}
 		switch {
 		case c.Retire:
-			fmt.Fprintln(w, "next\tstart the node; give auditors its new trust.json, since who pinned the old key alone may be shown another history by whoever has it")
+			s.fact("next", "start the node; give auditors its new trust.json, since who pinned the old key alone may be shown another history by whoever has it")
 		case c.Purpose == receipt.PurposeLog:
-			fmt.Fprintln(w, "next\tstart the node: both keys sign. Give the verifier key to witnesses and auditors, then stop it and run:", c.again("vaultmesh key retire log"))
+			s.fact("next", "start the node: both keys sign. Give the verifier key to witnesses and auditors, then stop it and run:")
+			s.verbatim(c.again(a.hint("key retire log")))
 		case c.Purpose == receipt.PurposeCapability:
-			fmt.Fprintln(w, "next\tissue credentials anew: those of the old root are worth nothing once the node starts")
+			s.fact("next", "issue credentials anew: those of the old root are worth nothing once the node starts")
 		default:
-			fmt.Fprintln(w, "next\tstart the node; when auditors have its new trust.json, stop it and run:", c.again("vaultmesh key retire receipt"))
+			s.fact("next", "start the node; when auditors have its new trust.json, stop it and run:")
+			s.verbatim(c.again(a.hint("key retire receipt")))
 		}
 	})
 }
@@ -128,6 +128,7 @@ type keyRetireCmd struct {
 	offline
 	Purpose string `arg:"" help:"${enum}." enum:"log,receipt,capability"`
 	Reason  string `help:"Why, for the log; everybody who reads the log reads it."`
+	Force   bool   `help:"Retire the log's key although no quorum of its witnesses knows the new one: nothing is witnessed until they do."`
 }
 
 // Run ends an overlap.
@@ -136,15 +137,15 @@ func (c *keyRetireCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	retired, err := node.RetireKey(a.ctx, cfg, c.Purpose, c.Reason, a.log)
+	retired, err := node.RetireKey(a.ctx, cfg, node.KeyRetirement{Purpose: c.Purpose, Reason: c.Reason, Force: c.Force}, a.log)
 	if err != nil {
 		return err
 	}
-	return c.show(a, map[string]any{"retired": retired}, func(w io.Writer) {
+	return c.show(a, map[string]any{"retired": retired}, func(s *sheet) {
 		for _, k := range retired {
-			fmt.Fprintf(w, "retired\t%s\n", k.ID)
+			s.fact("retired", "%s", k.ID)
 			if k.File != "" {
-				fmt.Fprintf(w, "destroy\t%s\tand its backups: nothing needs it any more\n", k.File)
+				s.fact("destroy", "%s and its backups: nothing needs it any more", k.File)
 			}
 		}
 	})
@@ -185,9 +186,13 @@ func (c *keyRootCmd) Run(a *app) error {
 	}
 	defer k.Close()
 	id := receipt.KeyID(k.Public())
-	return c.show(a, map[string]any{"id": id, "public": []byte(k.Public()), "where": k.Where()}, func(w io.Writer) {
-		fmt.Fprintf(w, "root\t%s\npublic\t%s\nin\t%s\n", id, base64.StdEncoding.EncodeToString(k.Public()), k.Where())
-		fmt.Fprintf(w, "pin it\t\"key_roots\": [{\"id\": %q, \"public\": %q}]\n", id, base64.StdEncoding.EncodeToString(k.Public()))
+	return c.show(a, map[string]any{"id": id, "public": []byte(k.Public()), "where": k.Where()}, func(s *sheet) {
+		public := base64.StdEncoding.EncodeToString(k.Public())
+		s.fact("root", "%s", id)
+		s.fact("public", "%s", public)
+		s.fact("in", "%s", k.Where())
+		s.fact("pin it", "in a trust file, with:")
+		s.verbatim(fmt.Sprintf(`"key_roots": [{"id": %q, "public": %q}]`, id, public))
 	})
 }
 

@@ -7,15 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/cmd/internal/audit"
 	"vaultmesh.org/vaultmesh/lawchain/governance"
 )
 
@@ -39,7 +35,7 @@ func (c *lawchainImportCmd) Run(a *app) error {
 				return err
 			}
 		}
-		audit.Tell(a.errOut, "vaultmesh", err)
+		explain(a.errOut, err)
 		return status(exitUnusable)
 	}
 	if c.JSON {
@@ -68,14 +64,9 @@ func (c *lawchainImportCmd) judge() (*governance.Report, error) {
 // readPublicKey reads an ed25519 public key as openssl writes it, or its 32 bytes in base64.
 func readPublicKey(path string) (ed25519.PublicKey, error) {
 	const op = "lawchain.import"
-	f, err := os.Open(path)
+	data, err := readUpTo(path, 4096)
 	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "cannot read the key").Because(err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4096))
-	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "cannot read the key").Because(err)
+		return nil, err
 	}
 	if block, _ := pem.Decode(data); block != nil {
 		k, err := x509.ParsePKIXPublicKey(block.Bytes)
@@ -88,18 +79,17 @@ func readPublicKey(path string) (ed25519.PublicKey, error) {
 	return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, path, "not an ed25519 public key in PEM or base64")
 }
 
-// tellGovernance prints a report for people. What comes from the folder is quoted where it could move the cursor.
+// tellGovernance prints a report for people.
 func tellGovernance(out io.Writer, r *governance.Report) error {
-	var b bytes.Buffer
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	s := newSheet(out)
 	count := map[governance.Signature]int{}
 	for _, e := range r.Entries {
 		count[e.Signature]++
 	}
-	fmt.Fprintf(w, "files\t%d: %d signatures hold, %d only without a later edit, %d are broken, %d files are not signed\n",
+	s.fact("files", "%d: %d signatures hold, %d only without a later edit, %d are broken, %d files are not signed",
 		len(r.Entries), count[governance.Holds], count[governance.Ratified], count[governance.Broken], count[governance.Missing])
 	for _, k := range r.Keys {
-		fmt.Fprintf(w, "key\t%s\t%s, %d files\n", k.ID, map[bool]string{true: "pinned", false: "NOT PINNED"}[k.Pinned], k.Files)
+		s.fact("key", "%s %s, %s", k.ID, map[bool]string{true: "pinned", false: "NOT PINNED"}[k.Pinned], counted(k.Files, "file"))
 	}
 	for _, c := range r.Charters {
 		state := "is what " + plain(c.Entry) + " signs"
@@ -109,35 +99,34 @@ func tellGovernance(out io.Writer, r *governance.Report) error {
 		case c.Drift:
 			state = "DRIFTED: it is " + c.Found + ", and " + plain(c.Entry) + " signs " + plain(c.Signed)
 		}
-		fmt.Fprintf(w, "charter\t%s\t%s\n", plain(c.Spec), state)
+		s.fact("charter", "%s %s", plain(c.Spec), state)
 	}
-	fmt.Fprintf(w, "anchors\t%d receipts: %d simulated, %d pending, %d claimed without a proof, 0 proved\n", r.Anchors.Receipts, r.Anchors.Simulated, r.Anchors.Pending, r.Anchors.Unproved)
+	s.fact("anchors", "%d receipts: %d simulated, %d pending, %d claimed without a proof, 0 proved", r.Anchors.Receipts, r.Anchors.Simulated, r.Anchors.Pending, r.Anchors.Unproved)
 	if r.NotRead > 0 || r.NotReadMore {
-		fmt.Fprintf(w, "not looked at\t%s\n", notRead(r))
+		s.fact("not looked at", "%s", notRead(r))
 	}
 	if len(r.Findings) > 0 {
-		fmt.Fprintln(w, "\nFINDING\tFILE\tWHAT")
+		s.space()
+		s.table("finding", "file", "what")
 		for _, f := range r.Findings {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", f.Code, plain(f.Path), plain(f.Detail))
+			s.row(f.Code, plain(f.Path), plain(f.Detail))
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(&b, "\nWhat no such folder can prove:\n")
+	s.space()
+	s.say(bold, "What no such folder can prove:")
 	for _, l := range r.Limits {
-		fmt.Fprintf(&b, "- %s\n", l)
+		s.fact("-", "%s", l)
 	}
-	verdict := counted(len(r.Findings), "finding")
+	verdict, colour := counted(len(r.Findings), "finding"), red
 	if r.Clean {
-		verdict = "clean: every signature holds under a pinned key, and nothing is claimed that is not so"
+		verdict, colour = "clean: every signature holds under a pinned key, and nothing is claimed that is not so", green
 	}
 	if r.NotRead > 0 || r.NotReadMore {
 		verdict += "; " + counted(r.NotRead, "file") + " not looked at"
 	}
-	fmt.Fprintf(&b, "\n%s\n", verdict)
-	_, err := out.Write(b.Bytes())
-	return err
+	s.space()
+	s.say(colour, "%s", verdict)
+	return s.flush()
 }
 
 // notRead says how many files nobody looked into, and names some.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -27,7 +28,8 @@ const (
 
 // cli is the command line. Groups are in the order in which a newcomer meets them.
 type cli struct {
-	LogLevel slog.Level `help:"Least level of log lines: debug, info, warn, error." default:"warn" env:"-" group:"Logging:"`
+	Version  printVersion `help:"Print the version."`
+	LogLevel slog.Level   `help:"Least level of log lines: debug, info, warn, error." default:"warn"`
 
 	Demo  demoCmd  `cmd:"" help:"Show the whole story in under a minute, and check every step of it."`
 	Run   runCmd   `cmd:"" help:"Run a dev node with a simulated grid and a time-stamp authority until Ctrl-C."`
@@ -63,7 +65,7 @@ type cli struct {
 	Lawchain   lawchainCmd   `cmd:"" help:"Judge governance files of the older Node implementation." group:"Offline:"`
 	DTDL       dtdlCmd       `cmd:"" name:"dtdl" help:"Check models of twins, compare versions of them, make a page of them, begin a new one." group:"Offline:"`
 	Bench      benchCmd      `cmd:"" help:"Measure, beside a floor or a peer from the same run." group:"Offline:"`
-	Version    versionCmd    `cmd:"" help:"Print the version." group:"Offline:"`
+	VersionCmd versionCmd    `cmd:"" name:"version" help:"Print the version." group:"Offline:"`
 
 	Key     keyCmd     `cmd:"" help:"List, rotate and retire the domain's keys." group:"Offline:"`
 	Witness witnessCmd `cmd:"" help:"Witness other logs, and see what witnesses say of this one." group:"Processes:"`
@@ -80,15 +82,30 @@ type app struct {
 	out    io.Writer
 	errOut io.Writer
 	log    *slog.Logger
+	after  []func() // closes what a command opened
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// program is this program as it was typed, so that hints can be typed again.
+var program = "vaultmesh"
+
+func main() {
+	if len(os.Args) > 0 && os.Args[0] != "" {
+		program = quoted(os.Args[0])
+	}
+	os.Exit(run(os.Args[min(1, len(os.Args)):], os.Stdout, os.Stderr))
+}
+
+// hint is a command line of this program.
+func (a *app) hint(command string) string { return program + " " + command }
+
+// typed puts the program as it was typed in the place of its name before commands in a text.
+func typed(text string) string { return strings.ReplaceAll(text, "`vaultmesh ", "`"+program+" ") }
 
 // run executes one command line and returns the exit status.
 func run(args []string, out, errOut io.Writer) int {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("vaultmesh"), kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exitCode(code)) }),
-		kong.Description("Govern critical infrastructure through a digital twin, and prove afterwards what was done.\n\nStart with: vaultmesh demo"),
+	parser, err := kong.New(&c, kong.Name(program), kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exitCode(code)) }),
+		kong.Description("Govern critical infrastructure through a digital twin, and prove afterwards what was done.\n\nStart with: "+program+" demo"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
 	if err != nil {
 		fmt.Fprintln(errOut, "vaultmesh:", err)
@@ -107,19 +124,47 @@ func run(args []string, out, errOut io.Writer) int {
 		}()
 		k, err := parser.Parse(args)
 		if err != nil {
-			fmt.Fprintf(errOut, "vaultmesh: %v\nTry: vaultmesh --help\n", err)
+			fmt.Fprintf(errOut, "vaultmesh: %v\nTry: %s\n", err, helpOf(err))
 			code = exitUnusable
 			return
 		}
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 		defer stop()
 		node.Tune()
 		a := &app{ctx: ctx, out: out, errOut: errOut, log: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))}
-		if err := k.Run(a); err != nil {
+		err = k.Run(a)
+		for _, close := range a.after {
+			close()
+		}
+		if err != nil {
 			code = report(errOut, err)
 		}
 	}()
 	return code
+}
+
+// endings are the signals that end a command in order, with the processes that it started. A terminal that is closed is
+// one, but not to a program that was started to outlive it (nohup).
+func endings() []os.Signal {
+	list := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		list = append(list, syscall.SIGHUP)
+	}
+	return list
+}
+
+// helpOf is the command line that explains what was meant.
+func helpOf(err error) string {
+	command := program
+	var p *kong.ParseError
+	if errors.As(err, &p) && p.Context != nil {
+		for _, step := range p.Context.Path {
+			if step.Command != nil {
+				command += " " + step.Command.Name
+			}
+		}
+	}
+	return command + " --help"
 }
 
 type exitCode int
@@ -135,7 +180,7 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &s) {
 		return int(s)
 	}
-	audit.Tell(w, "vaultmesh", err)
+	explain(w, err)
 	var e *vaultmesh.Error
 	if !errors.As(err, &e) {
 		return exitNo
@@ -146,12 +191,29 @@ func report(w io.Writer, err error) int {
 	return exitNo
 }
 
+// explain prints an error, with what to do as it can be typed here.
+func explain(w io.Writer, err error) {
+	var text strings.Builder
+	audit.Tell(&text, "vaultmesh", err)
+	fmt.Fprint(w, typed(text.String()))
+}
+
 // counted is a number of things in words: 1 file, 2 files.
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// printVersion is the flag that prints the version, wherever it stands.
+type printVersion bool
+
+// BeforeReset prints the version and ends the run before anything else is asked of the command line.
+func (printVersion) BeforeReset(k *kong.Kong) error {
+	_, err := fmt.Fprintln(k.Stdout, "vaultmesh", node.Version)
+	k.Exit(0)
+	return err
 }
 
 type versionCmd struct{}

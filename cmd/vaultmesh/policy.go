@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"vaultmesh.org/vaultmesh/gate"
@@ -30,10 +29,14 @@ func (c *policyTestCmd) Run(a *app) error {
 		return err
 	}
 	failed := report.Failed()
+	s := newSheet(a.out)
 	for _, t := range failed {
-		fmt.Fprintf(a.out, "FAIL %s\n", t.Name)
+		s.painted(red, "FAIL", "%s", t.Name)
 	}
-	fmt.Fprintf(a.out, "%s: %d tests, %d failed, digest %s\n", name, len(report.Tests), len(failed), files.Digest())
+	s.say("", "%s: %s, %d failed, digest %s", name, counted(len(report.Tests), "test"), len(failed), files.Digest())
+	if err := s.flush(); err != nil {
+		return err
+	}
 	if len(failed) > 0 {
 		return status(exitNo)
 	}

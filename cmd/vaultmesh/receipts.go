@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -33,12 +31,7 @@ type receiptsSearchCmd struct {
 }
 
 // Run searches. A page that found less than asked and can go on goes on.
-func (c *receiptsSearchCmd) Run(a *app) error {
-	client, _, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+func (c *receiptsSearchCmd) Run(a *app, n *asked) error {
 	if c.Since > 0 {
 		if !c.From.IsZero() {
 			return vaultmesh.Errorf(vaultmesh.Invalid, "receipts", "", "--since and --from say the same").WithFix("give one of them")
@@ -51,7 +44,7 @@ func (c *receiptsSearchCmd) Run(a *app) error {
 	}
 	page := httpapi.SearchPage{Next: c.Cursor}
 	for first := true; first || page.Next != "" && len(page.Receipts) < c.Limit; first = false {
-		part, err := client.Search(a.ctx, c.Command, c.Scroll, lawchain.Search{Twin: c.Twin, Actor: c.Actor, Kinds: c.Kind, From: c.From, To: c.To,
+		part, err := n.Search(a.ctx, c.Command, c.Scroll, lawchain.Search{Twin: c.Twin, Actor: c.Actor, Kinds: c.Kind, From: c.From, To: c.To,
 			Limit: min(c.Limit-len(page.Receipts), lawchain.MaxFound), Cursor: page.Next})
 		if err != nil {
 			return err
@@ -63,37 +56,32 @@ func (c *receiptsSearchCmd) Run(a *app) error {
 	}
 	opened := make([]receipt.Receipt, len(page.Receipts))
 	for i := range page.Receipts {
+		var err error
 		if opened[i], err = receipt.Open(page.Receipts[i].Envelope); err != nil {
 			return err
 		}
 	}
-	return c.show(a, page, func(w io.Writer) {
-		printReceipts(w, page, opened)
+	return c.show(a, page, func(s *sheet) {
+		tellReceipts(s, page, opened)
 		if quiet {
-			fmt.Fprintf(w, "telemetry is left out: --kind %s shows it\n", receipt.TelemetryBatch)
+			s.say(faint, "telemetry is left out: --kind %s shows it", receipt.TelemetryBatch)
 		}
 	})
 }
 
-func printReceipts(w io.Writer, page httpapi.SearchPage, opened []receipt.Receipt) {
-	fmt.Fprintln(w, "receipt\ttime\tkind\tactor\tabout\toutcome")
-	day := ""
+func tellReceipts(s *sheet, page httpapi.SearchPage, opened []receipt.Receipt) {
+	s.table("receipt", "time", "kind", "actor", "about", "outcome")
 	for i, r := range opened {
-		at := r.Time.Local()
-		text := at.Format("15:04:05.000")
-		if d := at.Format("2006-01-02"); d != day {
-			day, text = d, at.Format("2006-01-02 15:04:05.000")
-		}
-		fmt.Fprintf(w, "%d\t%23s\t%s\t%s\t%s\t%s\n", page.Receipts[i].Index, text, r.Kind, r.Actor, about(&r), clip(outcomeOf(&r), 60))
+		s.row(page.Receipts[i].Index, r.Time.Local().Format("2006-01-02 15:04:05.000"), r.Kind, r.Actor, about(&r), words(outcomeOf(&r)))
 	}
 	switch {
 	case len(opened) == 0:
-		fmt.Fprintln(w, "none found")
+		s.say("", "none found: ask for a longer time or fewer conditions, and see that names are spelled as the log has them")
 	case page.Next != "":
-		fmt.Fprintf(w, "… more with --cursor %s\n", page.Next)
+		s.say(faint, "… more with --cursor %s", page.Next)
 	}
 	if page.Unindexed > 0 {
-		fmt.Fprintf(w, "… %d older receipts are still being indexed and are not found yet\n", page.Unindexed)
+		s.say(yellow, "… %d older receipts are still being indexed and are not found yet", page.Unindexed)
 	}
 }
 
@@ -101,7 +89,7 @@ func printReceipts(w io.Writer, page httpapi.SearchPage, opened []receipt.Receip
 func about(r *receipt.Receipt) string {
 	twin := receipt.TwinOf(&r.Draft)
 	if id, ok := strings.CutPrefix(r.Subject, receipt.CommandSubject("")); ok && twin != "" {
-		return string(twin) + " (" + id + ")"
+		return string(twin) + " " + id
 	}
 	return r.Subject
 }
@@ -120,7 +108,6 @@ type receiptsScrollsCmd struct {
 
 // Run lists the scrolls. It asks no node.
 func (c *receiptsScrollsCmd) Run(a *app) error {
-	q := asking{JSON: c.JSON}
 	type scroll struct {
 		Name  string   `json:"name"`
 		About string   `json:"about"`
@@ -130,12 +117,14 @@ func (c *receiptsScrollsCmd) Run(a *app) error {
 	for _, s := range receipt.Scrolls() {
 		list = append(list, scroll{s.Name, s.About, receipt.ScrollKinds(s.Name)})
 	}
-	return q.show(a, list, func(w io.Writer) {
-		for _, s := range list {
-			fmt.Fprintf(w, "%s\t%s\n", s.Name, s.About)
-			for _, k := range s.Kinds {
-				fmt.Fprintf(w, "\t  %s\n", k)
+	return show(a, c.JSON, list, func(s *sheet) {
+		for _, x := range list {
+			s.say(bold, "%s", x.Name)
+			s.say("", "%s", x.About)
+			for _, k := range x.Kinds {
+				s.verbatim(k)
 			}
+			s.space()
 		}
 	})
 }

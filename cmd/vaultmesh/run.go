@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -58,31 +59,32 @@ func (c *runCmd) Run(a *app) error {
 
 func (c *runCmd) welcome(a *app, bin string, w *demo.World) error {
 	snippet, err := json.MarshalIndent(map[string]any{"mcpServers": map[string]any{"vaultmesh": map[string]any{
-		"command": bin, "args": []string{"mcp", "--as", w.Credential(node.DevAgent)}}}}, "    ", "  ")
+		"command": bin, "args": []string{"mcp", "--as", w.Credential(node.DevAgent)}}}}, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, `
-  node        %s      (HTTPS, WebSocket, MCP at /mcp)
-  devices     %s      (MQTT 3.1.1 and 5 over TLS; %d devices, %d twins)
-  time stamps %s
-  data        %s
-  operator    %s      (the key of operator:ada; keep it)
-  trust file  %s
-
-  For a stock MCP client:
-
-    %s
-
-  Try, in another terminal:
-
-    export VAULTMESH_AS=%s
-    %s twins --prefix gen
-    %s propose gen-10 setActivePower '{"megawatts": 440}'
-    %s commands
-
-  Ctrl-C stops everything.
-`, w.Node.HTTP, w.Node.MQTT, w.Grid.Devices, w.Grid.Twins, w.TSA.URL, w.Data(), w.Credential(node.DevOperator), filepath.Join(w.Data(), "trust.json"),
-		snippet, w.Credential(node.DevOperator), bin, bin, bin)
-	return err
+	s := newSheet(a.out)
+	s.space()
+	s.fact("node", "%s (HTTPS, WebSocket, MCP at /mcp)", w.Node.HTTP)
+	s.fact("devices", "%s (MQTT 3.1.1 and 5 over TLS; %d devices, %d twins)", w.Node.MQTT, w.Grid.Devices, w.Grid.Twins)
+	s.fact("time stamps", "%s", w.TSA.URL)
+	s.fact("data", "%s", w.Data())
+	s.fact("operator", "%s (the key of operator:ada; keep it)", w.Credential(node.DevOperator))
+	s.fact("trust file", "%s", filepath.Join(w.Data(), "trust.json"))
+	s.space()
+	s.say(bold, "For a stock MCP client:")
+	s.space()
+	for line := range strings.Lines(string(snippet)) {
+		s.line("  ", strings.TrimRight(line, "\n"))
+	}
+	s.space()
+	s.say(bold, "Try, in another terminal:")
+	s.space()
+	s.verbatim("export VAULTMESH_AS=" + quoted(w.Credential(node.DevOperator)))
+	s.verbatim(a.hint("twins --prefix gen"))
+	s.verbatim(a.hint(`propose gen-10 setActivePower '{"megawatts": 440}'`))
+	s.verbatim(a.hint("commands"))
+	s.space()
+	s.say("", "Ctrl-C stops everything.")
+	return s.flush()
 }

@@ -18,9 +18,10 @@ import (
 // screen writes for people: as wide as the terminal is, and in colour where it is one and NO_COLOR is not set.
 // All that comes from documents goes through clean: a model must not move somebody's cursor.
 type screen struct {
-	w      io.Writer
-	width  int
-	colour bool
+	w        io.Writer
+	width    int
+	terminal bool // somebody looks: the width binds
+	colour   bool
 }
 
 const (
@@ -42,6 +43,7 @@ const (
 func newScreen(w io.Writer) screen {
 	s := screen{w: w, width: plainWidth}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		s.terminal = true
 		s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 			s.width = width
@@ -52,6 +54,14 @@ func newScreen(w io.Writer) screen {
 	}
 	s.width = max(leastWidth, min(mostWidth, s.width))
 	return s
+}
+
+// columns is the width that binds, 0 where none does.
+func (s screen) columns() int {
+	if !s.terminal {
+		return 0
+	}
+	return s.width
 }
 
 func (s screen) paint(colour, text string) string {
@@ -134,7 +144,7 @@ func (s screen) errors(v verdict, docs []dtdl.Document) {
 		s.line()
 	}
 	total := len(v.Errors) + v.Omitted
-	summary := fmt.Sprintf("invalid: %s in %d of %s", plural(total, "error"), len(files), plural(len(docs), "file"))
+	summary := fmt.Sprintf("invalid: %s in %d of %s", counted(total, "error"), len(files), counted(len(docs), "file"))
 	if v.Omitted > 0 {
 		summary += fmt.Sprintf("; %d of them are not shown", v.Omitted)
 	}

@@ -2,14 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
-	"sort"
 	"strings"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/control"
+	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/twin"
 	"vaultmesh.org/vaultmesh/whatif"
 )
@@ -24,86 +22,147 @@ func age(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return time.Since(t).Round(100 * time.Millisecond).String()
+	d := time.Since(t)
+	switch {
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
 
 func values(t twin.Twin) string {
 	var out []string
 	for _, m := range []map[string]twin.Value{t.Reported, t.Telemetry} {
-		names := make([]string, 0, len(m))
-		for n := range m {
-			names = append(names, n)
-		}
-		sort.Strings(names)
-		for _, n := range names {
-			out = append(out, n+"="+string(m[n].V))
+		for _, n := range sorted(m) {
+			out = append(out, n+"="+figures(m[n].V))
 		}
 	}
 	return strings.Join(out, " ")
 }
 
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
+func tellVerdict(s *sheet, v whatif.Verdict) {
+	colour := green
+	if v.Outcome != whatif.Safe {
+		colour = red
 	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}
-
-func printVerdict(w io.Writer, v whatif.Verdict) {
-	fmt.Fprintf(w, "%s: %s\n\n", strings.ToUpper(string(v.Outcome)), v.Reason)
-	fmt.Fprintln(w, "\tbefore\tafter")
-	row := func(name, format string, before, after float64) {
-		fmt.Fprintf(w, "%s\t"+format+"\t"+format+"\n", name, before, after)
+	s.say(colour, "%s: %s", strings.ToUpper(string(v.Outcome)), v.Reason)
+	s.space()
+	s.table("", "before", "after")
+	for _, x := range []struct {
+		name          string
+		before, after float64
+	}{
+		{"lowest voltage, pu", v.Before.MinVoltage, v.After.MinVoltage},
+		{"highest voltage, pu", v.Before.MaxVoltage, v.After.MaxVoltage},
+		{"highest loading, %", 100 * v.Before.MaxLoading, 100 * v.After.MaxLoading},
+		{"losses, MW", v.Before.LossesMW, v.After.LossesMW},
+		{"load lost, MW", v.Before.LoadLostMW, v.After.LoadLostMW},
+		{"energised islands", float64(v.Before.Islands), float64(v.After.Islands)},
+		{"dead buses", float64(v.Before.DeadBuses), float64(v.After.DeadBuses)},
+	} {
+		s.row(x.name, vaultmesh.Figure(x.before), vaultmesh.Figure(x.after))
 	}
-	row("lowest voltage, pu", "%.4f", v.Before.MinVoltage, v.After.MinVoltage)
-	row("highest voltage, pu", "%.4f", v.Before.MaxVoltage, v.After.MaxVoltage)
-	row("highest loading", "%.1f %%", 100*v.Before.MaxLoading, 100*v.After.MaxLoading)
-	row("losses, MW", "%.2f", v.Before.LossesMW, v.After.LossesMW)
-	row("load lost, MW", "%.1f", v.Before.LoadLostMW, v.After.LoadLostMW)
-	row("energised islands", "%.0f", float64(v.Before.Islands), float64(v.After.Islands))
-	row("dead buses", "%.0f", float64(v.Before.DeadBuses), float64(v.After.DeadBuses))
 	if v.Checked > 0 {
-		fmt.Fprintf(w, "N-1 outages checked\t\t%d\n", v.Checked)
+		s.row("N-1 outages checked", "", v.Checked)
 	}
 	if len(v.New) > 0 {
-		fmt.Fprintln(w, "\nviolated after it\tlimit\tvalue\tbound\tunit\tby the loss of")
+		s.space()
+		s.table("violated after it", "limit", "value", "bound", "unit", "by the loss of")
 		for _, x := range v.New {
-			fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%s\t%s\n", x.Element, x.Limit, x.Value, x.Bound, x.Unit, x.Outage)
+			s.row(x.Element, x.Limit, vaultmesh.Figure(x.Value, x.Bound), vaultmesh.Figure(x.Bound, x.Value), x.Unit, x.Outage)
 		}
 	}
 }
 
-func printCommand(w io.Writer, c control.Command) {
-	fmt.Fprintf(w, "%s\t%s %s %s\n", c.ID, c.Twin, c.Name, c.Args)
-	fmt.Fprintf(w, "by\t%s\n", c.Principal)
-	fmt.Fprintf(w, "state\t%s\t%s\n", c.State, c.Reason)
+// colours of the states of a command that a person should see.
+var stateColour = map[control.State]string{
+	control.Aligned: green, control.AwaitingApproval: yellow, control.Denied: red, control.Refused: red, control.Rejected: red, control.Diverged: red,
+	control.TimedOut: red, control.Halted: red, control.Expired: red,
+}
+
+func tellCommand(a *app, s *sheet, c control.Command) {
+	s.fact("command", "%s", c.ID)
+	s.fact("what", "%s %s %s", c.Twin, c.Name, c.Args)
+	s.fact("by", "%s", c.Principal)
+	state := string(c.State)
+	if c.Reason != "" {
+		state += ": " + c.Reason
+	}
+	s.painted(stateColour[c.State], "state", "%s", state)
 	for _, r := range c.Reasons {
-		fmt.Fprintf(w, "why\t%s\t%s\n", r.Code, r.Text)
+		if said := r.Text != c.Reason; said {
+			s.fact("why", "%s (%s)", r.Text, r.Code)
+		} else {
+			s.fact("why", "%s", r.Code)
+		}
 		if r.Fix != "" {
-			fmt.Fprintf(w, "\t\twhat to do: %s\n", r.Fix)
+			s.fact("what to do", "%s", r.Fix)
 		}
 	}
 	if c.State == control.AwaitingApproval && c.Needs != nil {
-		fmt.Fprintf(w, "needs\t%d of role %s until %s\t%s\n", c.Needs.Count, strings.Join(c.Needs.Roles, " or "), c.Needs.Until.Local().Format("15:04:05"), c.Needs.Why)
-		fmt.Fprintf(w, "\tvaultmesh approve %s\n", c.ID)
-	}
-	var v whatif.Verdict
-	if len(c.Verdict) > 0 && json.Unmarshal(c.Verdict, &v) == nil {
-		fmt.Fprintf(w, "simulated\t%s\t%s\n", v.Outcome, v.Reason)
-		for i, x := range v.New {
-			if i == 5 {
-				fmt.Fprintf(w, "\t… and %d more\n", len(v.New)-i)
-				break
-			}
-			fmt.Fprintf(w, "\t%s\t%s %.3f over %.3f %s %s\n", x.Element, x.Limit, x.Value, x.Bound, x.Unit, x.Outage)
+		s.fact("needs", "%d of role %s until %s", c.Needs.Count, strings.Join(c.Needs.Roles, " or "), c.Needs.Until.Local().Format("15:04:05"))
+		if c.Needs.Why != c.Reason {
+			s.fact("", "%s", c.Needs.Why)
 		}
+		s.verbatim(a.hint("approve " + string(c.ID)))
 	}
+	tellPrediction(s, c.Verdict)
 	if c.AlignMillis > 0 {
-		fmt.Fprintf(w, "aligned\tafter %.0f ms\t%s\n", c.AlignMillis, c.Observed)
+		s.fact("aligned", "after %.0f ms, by what the asset reported", c.AlignMillis)
+		tellObserved(s, c.Observed)
 	}
-	fmt.Fprintln(w, "history")
+	s.space()
+	s.table("time", "state", "receipt", "by", "reason")
 	for _, h := range c.History {
-		fmt.Fprintf(w, "\t%s\t%s\treceipt %d\t%s\n", h.Time.Local().Format("15:04:05.000"), h.State, h.Receipt, h.Actor)
+		reason := h.Reason
+		if reason == c.Reason && h.State == c.State {
+			reason = "" // said above
+		}
+		s.row(h.Time.Local().Format("15:04:05.000"), h.State, h.Receipt, h.Actor, words(reason))
+	}
+}
+
+// words are what somebody said, or of words that are withheld or erased that they were said.
+func words(reason string) string {
+	if receipt.IsPrivateRef(reason) {
+		return "(withheld: only a commitment is recorded)"
+	}
+	return reason
+}
+
+// tellPrediction says what the simulation foresaw, and the first violations.
+func tellPrediction(s *sheet, verdict json.RawMessage) {
+	const shown = 5
+	var v whatif.Verdict
+	if len(verdict) == 0 || json.Unmarshal(verdict, &v) != nil {
+		return
+	}
+	s.fact("simulated", "%s: %s", v.Outcome, v.Reason)
+	for _, x := range v.New[:min(shown, len(v.New))] {
+		after := ""
+		if x.Outage != "" {
+			after = " after the loss of " + x.Outage
+		}
+		s.fact("", "%s of %s would be %s %s, the bound is %s%s", x.Limit, x.Element, vaultmesh.Figure(x.Value, x.Bound), x.Unit, vaultmesh.Figure(x.Bound, x.Value), after)
+	}
+	if more := len(v.New) - shown; more > 0 {
+		s.fact("", "… and %d more", more)
+	}
+}
+
+// tellObserved says which reported values decided that a command is aligned.
+func tellObserved(s *sheet, observed json.RawMessage) {
+	var seen map[string]struct {
+		Value json.RawMessage `json:"value"`
+		Batch string          `json:"batch"`
+	}
+	if json.Unmarshal(observed, &seen) != nil {
+		return
+	}
+	for _, name := range sorted(seen) {
+		s.fact("", "%s = %s, in receipt %s", name, figures(seen[name].Value), seen[name].Batch)
 	}
 }
 

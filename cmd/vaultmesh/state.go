@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -41,17 +40,12 @@ func (c *stateProveCmd) key() (string, error) {
 }
 
 // Run fetches the proof and writes it.
-func (c *stateProveCmd) Run(a *app) error {
+func (c *stateProveCmd) Run(a *app, n *asked) error {
 	key, err := c.key()
 	if err != nil {
 		return err
 	}
-	client, _, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	file, err := client.BundleOf(a.ctx, httpapi.BundleQuery{State: []string{key}, StateAt: c.At})
+	file, err := n.BundleOf(a.ctx, httpapi.BundleQuery{State: []string{key}, StateAt: c.At})
 	if err != nil {
 		return err
 	}
@@ -66,15 +60,17 @@ func (c *stateProveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.Out, file, 0o644); err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, "state", c.Out, "cannot write").Because(err)
+	if err := writeFile("state", c.Out, file); err != nil {
+		return err
 	}
-	return c.show(a, proved, func(w io.Writer) {
-		tellState(w, proved, c.Property)
+	return c.show(a, proved, func(s *sheet) {
+		tellState(s, proved, c.Property)
+		s.space()
 		if c.At > 0 {
-			fmt.Fprintf(w, "why this size\tof the roots whose receipts are below size %d of the log, receipt %d has the newest\n", c.At, proved.Receipt)
+			s.fact("why this size", "of the roots whose receipts are below size %d of the log, receipt %d has the newest", c.At, proved.Receipt)
 		}
-		fmt.Fprintf(w, "written to %s\tvaultmesh state verify %s --trust trust.json\n", c.Out, c.Out)
+		s.fact("written to", "%s", c.Out)
+		s.verbatim(a.hint("state verify " + quoted(nearer(c.Out)) + " --trust FILE"))
 	})
 }
 
@@ -149,11 +145,10 @@ func (c *stateVerifyCmd) Run(a *app) error {
 		return err
 	}
 	r := receipt.Demand{Now: time.Now()}.Verify(file, trust)
-	q := asking{JSON: c.JSON}
 	if !r.OK || len(r.States) == 0 {
 		if c.JSON {
 			fmt.Fprintln(a.out, string(r.JSON()))
-		} else if err := r.Tree(a.out, false, columns(a.out)); err != nil {
+		} else if err := r.Tree(a.out, false, newScreen(a.out).columns()); err != nil {
 			return err
 		}
 		if r.OK {
@@ -161,57 +156,61 @@ func (c *stateVerifyCmd) Run(a *app) error {
 		}
 		return status(exitNo)
 	}
-	return q.show(a, map[string]any{"ok": true, "domain": r.Domain, "log_size": fmt.Sprint(r.LogSize), "states": r.States}, func(w io.Writer) {
-		fmt.Fprintf(w, "PROVED\tby the log of domain %s at size %d\n", r.Domain, r.LogSize)
-		for _, s := range r.States {
-			tellState(w, s, c.Property)
+	return show(a, c.JSON, map[string]any{"ok": true, "domain": r.Domain, "log_size": fmt.Sprint(r.LogSize), "states": r.States}, func(s *sheet) {
+		s.painted(green, "PROVED", "by the log of domain %s at size %d", r.Domain, r.LogSize)
+		for _, x := range r.States {
+			tellState(s, x, c.Property)
 		}
+		s.space()
 		for _, n := range r.NotProved {
-			fmt.Fprintf(w, "not proved\t%s\n", n)
+			s.painted(yellow, "not proved", "%s", n)
 		}
 	})
 }
 
 // tellState says what was under a key, and of a twin's properties the named one, or all.
-func tellState(w io.Writer, s receipt.ProvedState, property string) {
-	class, name, _ := strings.Cut(s.Key, "/")
-	at := fmt.Sprintf("at size %d of the log\t(root in receipt %d of %s)", s.Size, s.Receipt, s.Time.Format(time.RFC3339))
+func tellState(s *sheet, x receipt.ProvedState, property string) {
+	class, name, _ := strings.Cut(x.Key, "/")
+	at := fmt.Sprintf("at size %d of the log (root in receipt %d of %s)", x.Size, x.Receipt, x.Time.Format(time.RFC3339))
 	switch {
-	case !s.Present:
-		fmt.Fprintf(w, "%s %s\tdid not exist %s\n", class, name, at)
-	case s.Document == nil:
-		fmt.Fprintf(w, "%s %s\texisted %s\n", class, name, at)
+	case !x.Present:
+		s.fact(class, "%s did not exist %s", name, at)
+	case x.Document == nil:
+		s.fact(class, "%s existed %s", name, at)
 	case class == "subject":
-		if h, err := state.OpenSubject(s.Document); err == nil {
-			fmt.Fprintf(w, "%s %s\thad %d receipts, the last at index %d, %s\n", class, name, h.Count, h.Index, at)
+		if h, err := state.OpenSubject(x.Document); err == nil {
+			s.fact(class, "%s had %s, the last at index %d, %s", name, counted(int(h.Count), "receipt"), h.Index, at)
 		}
 	default:
-		t, err := state.OpenTwin(s.Document)
+		t, err := state.OpenTwin(x.Document)
 		if err != nil {
-			fmt.Fprintf(w, "%s %s\texisted %s, with a document of another form\n", class, name, at)
+			s.fact(class, "%s existed %s, with a document of another form", name, at)
 			return
 		}
-		fmt.Fprintf(w, "%s %s\thad version %d %s\n", class, name, t.Version, at)
-		tellProperties(w, &t, property)
+		s.fact(class, "%s had version %d %s", name, t.Version, at)
+		tellProperties(s, &t, property)
 	}
 }
 
-func tellProperties(w io.Writer, t *state.Twin, property string) {
+// tellProperties says values exactly: they are what is proved.
+func tellProperties(s *sheet, t *state.Twin, property string) {
 	names := []string{property}
 	if property == "" {
 		names = t.Names()
 	}
+	s.table("name", "value", "kind", "quality", "measured")
 	for _, name := range names {
 		held := t.Property(name)
 		for _, h := range held {
-			detail := ""
+			measured := ""
 			if h.Value.Quality != "" {
-				detail = fmt.Sprintf("%s, measured %s", h.Value.Quality, h.Value.Time.Format(state.TimeFormat))
+				measured = h.Value.Time.UTC().Format("2006-01-02 15:04:05.000Z")
 			}
-			fmt.Fprintf(w, "%s\t= %s\t%s\t%s\n", name, clip(string(h.Value.JSON), 200), h.Kind, detail)
+			s.row(name, string(h.Value.JSON), h.Kind, h.Value.Quality, measured)
 		}
 		if held == nil {
-			fmt.Fprintf(w, "%s\tthe twin held no such value\n", name)
+			s.row(name, "", "the twin held no such value")
 		}
 	}
+	s.end()
 }

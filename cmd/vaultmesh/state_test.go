@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,14 +19,7 @@ func TestStateVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	write := func(name string, b []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	dir, write := folder(t)
 	pins := write("trust.json", trust)
 	whole := write("whole.json", bundle)
 	flipped := bytes.Clone(bundle)
@@ -38,7 +30,7 @@ func TestStateVerify(t *testing.T) {
 		status int
 		say    []string
 	}{
-		"proved":           {[]string{whole, "--trust", pins}, 0, []string{"PROVED", "twin no-such-twin", "did not exist", "transformer-4-9", "subject "}},
+		"proved":           {[]string{whole, "--trust", pins}, 0, []string{"PROVED", "no-such-twin", "did not exist", "transformer-4-9", "subject "}},
 		"json":             {[]string{whole, "--trust", pins, "--json"}, 0, []string{`"ok":true`, `"present":false`, `"key":"twin/no-such-twin"`}},
 		"no such property": {[]string{whole, "colour", "--trust", pins}, 0, []string{"held no such value"}},
 		"altered":          {[]string{write("flipped.json", flipped), "--trust", pins}, exitNo, []string{"REFUSED"}},

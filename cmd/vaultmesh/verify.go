@@ -18,16 +18,16 @@ type verifyCmd struct {
 	ExpectSize uint64   `help:"Size of the log as you know it, by another way than the bundle."`
 	ExpectRoot string   `help:"Root of the log at that size: sha256:…"`
 	Head       string   `help:"File with a signed checkpoint that you know, instead of size and root." type:"path"`
-	Require    []string `help:"Kinds of proof of time that must cover every receipt: rfc3161, bitcoin, ethereum, witness."`
+	Require    []string `help:"Kinds of proof of time that must cover every receipt: rfc3161, bitcoin, ethereum, witness; or possession: the signature of each command's holder."`
 	NoClock    bool     `help:"Do not refuse what claims to be later than this machine's clock."`
 }
 
 // Run judges a bundle: status 0 accepted, 1 rejected, 2 the files cannot be used.
 func (c *verifyCmd) Run(a *app) error {
 	code, err := audit.Audit{Bundle: c.Bundle, Trust: c.Trust, JSON: c.JSON, All: c.All, Extract: c.Extract, Complete: c.Complete, Subjects: c.Subject,
-		Size: c.ExpectSize, Root: c.ExpectRoot, Head: c.Head, Require: c.Require, NoClock: c.NoClock, Stdin: os.Stdin, Out: a.out, Width: columns(a.out)}.Run(a.ctx)
+		Size: c.ExpectSize, Root: c.ExpectRoot, Head: c.Head, Require: c.Require, NoClock: c.NoClock, Stdin: os.Stdin, Out: a.out, Width: newScreen(a.out).columns()}.Run(a.ctx)
 	if err != nil {
-		audit.Tell(a.errOut, "vaultmesh", err)
+		explain(a.errOut, err)
 	}
 	if code != 0 {
 		return status(code)

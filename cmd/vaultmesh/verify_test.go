@@ -1,73 +1,45 @@
 package main
 
 import (
-	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/transparency-dev/formats/log"
-	"golang.org/x/mod/sumdb/note"
-
-	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/sample"
 )
-
-type receiptKey ed25519.PrivateKey
-
-func (k receiptKey) pub() ed25519.PublicKey {
-	return ed25519.PrivateKey(k).Public().(ed25519.PublicKey)
-}
-func (k receiptKey) KeyID() string { return receipt.KeyID(k.pub()) }
-func (k receiptKey) Sign(message []byte) ([]byte, error) {
-	return ed25519.Sign(ed25519.PrivateKey(k), message), nil
-}
 
 // smallestBundle is a domain with one receipt and no command, and the trust file for it.
 func smallestBundle(t *testing.T) (bundle, trust []byte) {
 	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	w := sample.New(t)
+	w.Genesis()
+	parts, pins := w.All()
+	trust, err := json.Marshal(pins)
+	if err != nil {
+		t.Fatal(err)
 	}
-	seed := sha256.Sum256([]byte("a receipt key of tests"))
-	key := receiptKey(ed25519.NewKeyFromSeed(seed[:]))
-	const origin = "vaultmesh.test/dev"
-	logKey, verifier, err := note.GenerateKey(strings.NewReader(strings.Repeat("seed of a log key", 8)), origin)
-	must(err)
-	body, err := receipt.Body(&receipt.GenesisBody{Origin: origin, LogKey: verifier, ReceiptKeys: [][]byte{key.pub()}})
-	must(err)
-	d := receipt.Draft{Kind: receipt.DomainGenesis, Subject: receipt.DomainSubject("dev"), Actor: "node:dev", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Body: body}
-	envelope, err := receipt.Encode("dev", d, receipt.Link{}, key)
-	must(err)
-	root := receipt.LeafHash(envelope)
-	signer, err := note.NewSigner(logKey)
-	must(err)
-	checkpoint, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: origin, Size: 1, Hash: root[:]}.Marshal())}, signer)
-	must(err)
-	bundle, err = receipt.EncodeBundle("dev", []receipt.Part{receipt.CheckpointPart(checkpoint), receipt.ReceiptPart(0, envelope), receipt.InclusionPart(0, []vaultmesh.Digest{}, checkpoint)}, key)
-	must(err)
-	trust, err = json.Marshal(receipt.Trust{Domain: "dev", Log: receipt.TrustedLog{Origin: origin, Key: verifier}, ReceiptKeys: []receipt.TrustedKey{{ID: key.KeyID(), Public: key.pub()}}})
-	must(err)
-	return bundle, trust
+	return w.Pack(parts), trust
 }
 
-func TestVerifyStatus(t *testing.T) {
-	bundle, trust := smallestBundle(t)
-	dir := t.TempDir()
-	file := func(name string, data []byte) string {
+// folder returns a new folder and what writes a file there and returns its path.
+func folder(t *testing.T) (dir string, file func(name string, data []byte) string) {
+	dir = t.TempDir()
+	return dir, func(name string, data []byte) string {
+		t.Helper()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
+}
+
+func TestVerifyStatus(t *testing.T) {
+	bundle, trust := smallestBundle(t)
+	dir, file := folder(t)
 	pinned := file("trust.json", trust)
 	altered := []byte(strings.Replace(string(bundle), `"name":"checkpoint"`, `"name":"checkpoinT"`, 1))
 	for _, c := range []struct {
@@ -81,7 +53,7 @@ func TestVerifyStatus(t *testing.T) {
 		{"accepted", file("ok", bundle), nil, pinned, 0, "VERIFIED\n"},
 		{"accepted from standard input", "-", bundle, pinned, 0, "VERIFIED\n"},
 		{"accepted from its path", "/dev/stdin", bundle, pinned, 0, "VERIFIED\n"},
-		{"altered", file("altered", altered), nil, pinned, exitNo, "REFUSED: 1 check failed, 25 were not judged\n"},
+		{"altered", file("altered", altered), nil, pinned, exitNo, "REFUSED: 1 check failed, 26 were not judged\n"},
 		{"altered, from standard input", "-", altered, pinned, exitNo, "REFUSED"},
 		{"cut", file("cut", bundle[:len(bundle)/2]), nil, pinned, exitNo, "the file ends in the middle"},
 		{"one byte", file("brace", []byte("{")), nil, pinned, exitNo, "the file ends in the middle"},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -17,7 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/cmd/internal/audit"
+	"vaultmesh.org/vaultmesh/crowd"
 	"vaultmesh.org/vaultmesh/lawchain/signer"
 	"vaultmesh.org/vaultmesh/lawchain/witness"
 	"vaultmesh.org/vaultmesh/node"
@@ -34,6 +33,8 @@ type witnessCmd struct {
 type witnessServeCmd struct {
 	Dir         string   `help:"Folder of the witness: what it cosigned. It must never be lost or put back." required:"" type:"path"`
 	Key         string   `help:"File with the witness's secret key (vaultmesh witness key)." required:"" type:"existingfile"`
+	Record      string   `help:"Folder in which what was cosigned is kept once more, so that a --dir that was lost or put back is found out. Default: the key's file with .record behind it." type:"path"`
+	Recover     bool     `help:"Take what was cosigned from --record where --dir lost it. Only if --record itself was not put back from a backup."`
 	Log         []string `help:"Verifier key of a log; repeat it for more." required:"" sep:"none" placeholder:"VKEY"`
 	Listen      string   `help:"Address." default:"127.0.0.1:0" placeholder:"HOST:PORT"`
 	Certificate string   `help:"PEM file; without one the witness speaks plain HTTP, which is for a proxy on this machine." type:"existingfile" and:"tls"`
@@ -42,10 +43,11 @@ type witnessServeCmd struct {
 
 // Bounds of one connection to a witness.
 const (
-	witnessRead  = 15 * time.Second
-	witnessWrite = 30 * time.Second
-	witnessIdle  = 2 * time.Minute
-	witnessStop  = 10 * time.Second
+	witnessRead        = 15 * time.Second
+	witnessWrite       = 30 * time.Second
+	witnessIdle        = 2 * time.Minute
+	witnessStop        = 10 * time.Second
+	witnessConnections = 256 // beyond it the oldest of the busiest network is closed
 )
 
 // Run cosigns until it is told to stop.
@@ -66,7 +68,10 @@ func (c *witnessServeCmd) Run(a *app) error {
 		}
 		logs = append(logs, v)
 	}
-	w, err := witness.NewServer(witness.ServerOptions{Dir: c.Dir, Signer: s, Logs: logs, Log: a.log})
+	if c.Record == "" {
+		c.Record = c.Key + ".record"
+	}
+	w, err := witness.NewServer(witness.ServerOptions{Dir: c.Dir, Record: c.Record, Recover: c.Recover, Signer: s, Logs: logs, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -74,6 +79,7 @@ func (c *witnessServeCmd) Run(a *app) error {
 	if err != nil {
 		return errors.Join(vaultmesh.Errorf(vaultmesh.Unavailable, "witness", c.Listen, "cannot listen").Because(err), w.Close())
 	}
+	l = crowd.New(witnessConnections).Listen(l)
 	scheme := "http"
 	if c.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(c.Certificate, c.TLSKey)
@@ -132,7 +138,7 @@ func (c *witnessConflictsCmd) Run(a *app) error {
 	list, err := witness.Conflicts(c.Dir)
 	if vaultmesh.KindOf(err) == vaultmesh.NotFound {
 		if err = c.absent(err); err != nil {
-			audit.Tell(a.errOut, "vaultmesh", err)
+			explain(a.errOut, err)
 			return status(exitUnusable)
 		}
 	}
@@ -185,33 +191,35 @@ func (c *witnessConflictsCmd) absent(cause error) error {
 type witnessStatusCmd struct{ asking }
 
 // Run shows the state of witnessing. Status 0 unless there is an alarm.
-func (c *witnessStatusCmd) Run(a *app) error {
-	client, _, err := c.client()
+func (c *witnessStatusCmd) Run(a *app, n *asked) error {
+	w, err := n.Witnesses(a.ctx)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	s, err := client.Witnesses(a.ctx)
-	if err != nil {
-		return err
-	}
-	err = c.show(a, s, func(w io.Writer) {
-		fmt.Fprintf(w, "witnessed\t%d receipts\n", s.Size)
-		if !s.Unmet.IsZero() {
-			fmt.Fprintf(w, "waiting\tsince %s for the quorum of a newer checkpoint\n", s.Unmet.Local().Format("15:04:05"))
-		}
-		switch {
-		case s.Conflict != "":
-			fmt.Fprintf(w, "ALARM\t%s: a witness holds another tree of this log\n", s.Conflict)
-		case s.Alarm:
-			fmt.Fprintln(w, "ALARM\tthe policy has not been met for too long")
-		}
-		for _, p := range s.Peers {
-			fmt.Fprintf(w, "%s\tcosigned %d\t%s\t%s\n", p.Name, p.Cosigned, p.URL, p.Error)
+	err = c.show(a, w, func(s *sheet) {
+		tellWitnessed(s, w)
+		s.space()
+		s.table("witness", "cosigned", "address", "error")
+		for _, p := range w.Peers {
+			s.row(p.Name, p.Cosigned, p.URL, p.Error)
 		}
 	})
-	if err == nil && s.Alarm {
+	if err == nil && w.Alarm {
 		err = status(exitNo)
 	}
 	return err
+}
+
+// tellWitnessed says how much of the log is witnessed, and what is wrong.
+func tellWitnessed(s *sheet, w witness.Status) {
+	s.fact("witnessed", "%s", counted(int(w.Size), "receipt"))
+	if !w.Unmet.IsZero() {
+		s.fact("", "waiting since %s for the quorum of a newer checkpoint", w.Unmet.Local().Format("15:04:05"))
+	}
+	switch {
+	case w.Conflict != "":
+		s.painted(red, "ALARM", "a witness holds another tree of this log (%s): `vaultmesh witness conflicts DATA/witness-alarms` shows the notes", w.Conflict)
+	case w.Alarm:
+		s.painted(red, "ALARM", "the policy has not been met for too long: no quorum of witnesses answers")
+	}
 }

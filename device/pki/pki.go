@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 )
 
 // Validity of every certificate that this package makes.
@@ -271,20 +272,10 @@ func (s *Store) load(name string) (tls.Certificate, error) {
 	return cert, nil
 }
 
-// writeFile replaces path by data with mode 0600, all or nothing.
+// writeFile replaces path by data with mode 0600, all or nothing, durably.
 func writeFile(path string, data []byte) error {
 	const op = "pki.write"
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot write").Because(err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := durable.Replace(path, data, 0o600); err != nil {
 		return vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot write").Because(err)
 	}
 	return nil

@@ -15,7 +15,7 @@ var report = flag.Bool("report", false, "write docs/models.md")
 const (
 	modelsDoc   = "../../docs/models.md"
 	modelsIntro = "The interfaces of power grids and substations that VaultMesh ships, under its own namespace dtmi:org:vaultmesh:grid. " +
-		"The twins of a grid case are of Grid, Bus, Line, Transformer, Generator, Load, Shunt and CapacitorBank; the others are for equipment that cases do not describe. " +
+		"The twins of a grid case are of Grid, Bus, Line, Transformer, Generator, Load, Shunt and CapacitorBank; the others are for equipment that cases do not describe, and have no hard limits and no simulation: the gate refuses commands to twins of theirs until a site gives them both. " +
 		"Each comment names the class of CIM (IEC 61970-301, IEC 61968) that the interface corresponds to, and that of the energy-grid ontology " +
 		"(Azure/opendigitaltwins-energygrid on GitHub, MIT, itself adapted from CIM) where it has one; the interfaces are our own, no text and no structure of either is taken over. " +
 		"Values without a unit are per unit on the grid's base, or ratios. This page is written by: go test ./energy/grid -run ModelsDoc -report"

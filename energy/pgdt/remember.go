@@ -5,11 +5,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/device/client"
+	"vaultmesh.org/vaultmesh/journal/durable"
 )
 
 // maxRemembered bounds the commands that a fleet remembers. Beyond it new commands are refused: to forget one that
@@ -88,32 +88,12 @@ func (f *fleet) save() error {
 	}
 	b, err := json.Marshal(s)
 	if err == nil {
-		err = replaceFile(f.cfg.StateFile, b)
+		err = durable.Replace(f.cfg.StateFile, b, 0o600)
 	}
 	if err != nil {
 		return vaultmesh.Errorf(vaultmesh.Unavailable, "pgdt.save", f.cfg.StateFile, "cannot write the state").Because(err)
 	}
 	return nil
-}
-
-func replaceFile(path string, b []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".pgdt-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // load takes over the state file, if there is one. A file of another case, a damaged one, or one whose state has no

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain/internal/logtest"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // crashChild is this test binary as a node of its own: it asks for an anchor and works until it is final. at names where
@@ -35,12 +35,12 @@ func crashChild(dir, at string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	j, l, err := logtest.Open(filepath.Join(dir, "journal"), hit)
+	l, err := logs.Reopen(filepath.Join(dir, "journal"), logs.Failpoint(hit))
 	if err != nil {
 		die(err)
 	}
 	if l.Checkpoint() == nil {
-		if err := logtest.Grow(j, l, time.Now(), 3); err != nil {
+		if err := l.Commit(logs.Draft(0), logs.Draft(1), logs.Draft(2)); err != nil {
 			die(err)
 		}
 	}
@@ -56,7 +56,7 @@ func crashChild(dir, at string) {
 	}
 	c.before = func(step string, _ Job) error { hit("before " + step); return nil }
 	c.after = func(step string) { hit("after " + step) }
-	e, err := New(Options{Log: l, Journal: j, Actor: "node:test", Plans: []Plan{{Target: c, Burst: 100}}, Logger: slog.New(slog.DiscardHandler), Poll: time.Millisecond, RetryMin: time.Millisecond})
+	e, err := New(Options{Log: l.Log, Journal: l.J, Actor: "node:test", Plans: []Plan{{Target: c, Burst: 100}}, Logger: slog.New(slog.DiscardHandler), Poll: time.Millisecond, RetryMin: time.Millisecond})
 	if err != nil {
 		die(err)
 	}
@@ -71,7 +71,7 @@ func crashChild(dir, at string) {
 	if err != nil || got.State != Final {
 		die(fmt.Errorf("%v %w", got, err))
 	}
-	if err := j.Close(); err != nil {
+	if err := l.J.Close(); err != nil {
 		die(err)
 	}
 	os.Exit(0)

@@ -42,6 +42,9 @@ type Options struct {
 	Watch    time.Duration // for which a final anchor with a block is proved again from time to time; default 72 h
 	Recheck  time.Duration // how often that is done; default 1 h
 	Queue    int           // jobs of one target that may wait; default 8
+	// Keep is how long every job is kept; later only what bundles and proofs need is, see prune.go. Default 90 days, at least
+	// 31.
+	Keep time.Duration
 
 	Seed   uint64           // of the jitter
 	Now    func() time.Time // default time.Now
@@ -62,6 +65,8 @@ func (o *Options) setDefaults() {
 	set(&o.Watch, 72*time.Hour)
 	set(&o.Recheck, time.Hour)
 	set(&o.Queue, 8)
+	set(&o.Keep, 90*24*time.Hour)
+	o.Keep = max(o.Keep, longest+24*time.Hour)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -212,6 +217,7 @@ func (e *Engine) Run(ctx context.Context) {
 	for _, l := range e.lanes {
 		group.Go(func() { e.run(ctx, l) })
 	}
+	group.Go(func() { e.pruneLoop(ctx) })
 	group.Wait()
 }
 

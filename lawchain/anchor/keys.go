@@ -21,10 +21,14 @@ import (
 //	l/j/t/<target>              JSON of standing
 //	l/j/d/<target>\0<day>       fees of the UTC day (20060102), decimal
 //	l/j/k/<digest>              an idempotency key: JSON of asked
+//	l/j/p                       number of the first job that was not yet looked at for removal
+//	l/j/q                       the last idempotency key that was
 var (
-	keySequence = []byte("l/j/s")
-	keyOpen     = []byte("l/j/o/")
-	keyOpenEnd  = []byte("l/j/o0") // '0' follows '/'
+	keySequence   = []byte("l/j/s")
+	keyPruned     = []byte("l/j/p")
+	keyOpen       = []byte("l/j/o/")
+	keyPrunedKeys = []byte("l/j/q")
+	keyOpenEnd    = []byte("l/j/o0") // '0' follows '/'
 )
 
 func keyJob(n uint64) []byte      { return binary.BigEndian.AppendUint64([]byte("l/j/j/"), n) }
@@ -127,12 +131,18 @@ func putNumber(tx journal.Tx, key []byte, n uint64) {
 }
 
 func getRecord(r journal.Reader, number uint64) (*record, error) {
-	x, ok, err := getJSON[record](r, keyJob(number))
+	x, ok, err := findRecord(r, number)
 	if err == nil && !ok {
 		err = damaged("job", nil)
 	}
+	return x, err
+}
+
+// findRecord reads a job that may have been removed.
+func findRecord(r journal.Reader, number uint64) (*record, bool, error) {
+	x, ok, err := getJSON[record](r, keyJob(number))
 	x.number, x.due = number, x.NotBefore
-	return &x, err
+	return &x, ok, err
 }
 
 // maxFee bounds a fee in digits.

@@ -43,7 +43,8 @@ func (e *Engine) schedule(ctx context.Context, l *lane) error {
 type Request struct {
 	// Targets by name; "rfc3161" stands for all authorities. Empty means all targets.
 	Targets []string
-	// Key makes a retry harmless: the same principal with the same key gets the jobs that it got first.
+	// Key makes a retry harmless: the same principal with the same key gets the jobs that it got first, as long as they are
+	// kept.
 	Key string
 
 	By         vaultmesh.Principal
@@ -80,7 +81,13 @@ func (e *Engine) Request(ctx context.Context, q Request) ([]Job, error) {
 			if !slices.Equal(known.Targets, names(lanes)) {
 				return nil, vaultmesh.Errorf(vaultmesh.Conflict, op, q.Key, "this key was used for %s", strings.Join(known.Targets, ", ")).WithFix("choose a new key for a new intention")
 			}
-			return e.jobsOf(ctx, known.Jobs)
+			gone, err := forgotten(e.o.Journal, known.Jobs)
+			if err != nil {
+				return nil, err
+			}
+			if !gone {
+				return e.jobsOf(ctx, known.Jobs)
+			}
 		}
 	}
 	fresh := []*lane{}

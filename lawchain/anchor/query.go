@@ -126,8 +126,9 @@ func (x *record) anchored(r journal.Reader) (Anchored, error) {
 // longest is how long after it was asked for an anchor may be verified and still be found by [Engine.VerifiedSince].
 const longest = 30 * 24 * time.Hour
 
-// VerifiedSince returns the anchors that were verified, or became final, after a time, oldest job first; at most about
-// maxSearch.
+// VerifiedSince returns the anchors that were verified, or became final, after a time, oldest job first: the newest
+// maxVerified, which is more than a segment of an archive takes. Of jobs that were asked for before that time the newest
+// maxSearch are looked at.
 func (e *Engine) VerifiedSince(since time.Time) ([]Anchored, error) {
 	s := e.o.Journal.Snapshot()
 	defer s.Close()
@@ -136,13 +137,20 @@ func (e *Engine) VerifiedSince(since time.Time) ([]Anchored, error) {
 		return nil, err
 	}
 	var out []Anchored
-	for n := next; n > next-min(next, maxSearch); n-- {
-		x, err := getRecord(s, n-1)
+	older := uint64(0)
+	for n := next; n > 0 && len(out) < maxVerified && older < maxSearch; n-- {
+		x, ok, err := findRecord(s, n-1)
 		if err != nil {
 			return nil, err
 		}
+		if !ok {
+			continue // removed
+		}
 		if x.Created.Before(since.Add(-longest)) {
 			break
+		}
+		if x.Created.Before(since) {
+			older++
 		}
 		if x.State.Anchored() && x.Updated.After(since) {
 			a, err := x.anchored(s)
@@ -191,8 +199,11 @@ type Filter struct {
 	Limit  int    // 1 to 1000; 0 means 50
 }
 
+// maxVerified bounds what VerifiedSince returns.
+const maxVerified = 25_000
+
 // maxSearch bounds the jobs that one listing reads.
-const maxSearch = 20_000
+var maxSearch uint64 = 20_000 // changed by tests alone
 
 // Jobs returns the newest first, without memo and proof. more says that there are others.
 func (e *Engine) Jobs(ctx context.Context, f Filter) (out []Job, more bool, err error) {
@@ -218,9 +229,12 @@ func (e *Engine) Jobs(ctx context.Context, f Filter) (out []Job, more bool, err 
 	least := next - min(next, maxSearch)
 	out = []Job{}
 	for n := next; n > least; n-- {
-		x, err := getRecord(s, n-1)
+		x, ok, err := findRecord(s, n-1)
 		if err != nil {
 			return nil, false, err
+		}
+		if !ok {
+			continue // removed
 		}
 		if f.Target != "" && f.Target != x.Target && f.Target != x.Kind || f.State != "" && f.State != x.State {
 			continue

@@ -17,9 +17,8 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain"
-	"vaultmesh.org/vaultmesh/lawchain/internal/logtest"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +53,7 @@ func (c *clock) pass(d time.Duration) {
 type world struct {
 	testing.TB
 	j     *journal.Journal
-	log   *lawchain.Log
+	log   *logs.Log
 	e     *Engine
 	clock *clock
 	dir   string
@@ -73,13 +72,12 @@ func newWorld(t testing.TB, o Options, plans ...Plan) *world {
 
 func (w *world) open() {
 	w.Helper()
-	var err error
-	if w.j, w.log, err = logtest.Open(w.dir, nil); err != nil {
-		w.Fatal(err)
-	}
+	w.log = logs.Open(w, w.dir)
+	w.j = w.log.J
 	o := w.opts
-	o.Log, o.Journal, o.Actor, o.Now, o.Logger = w.log, w.j, "node:test", w.clock.now, slog.New(slog.DiscardHandler)
+	o.Log, o.Journal, o.Actor, o.Now, o.Logger = w.log.Log, w.j, "node:test", w.clock.now, slog.New(slog.DiscardHandler)
 	o.Alarm = func(j Job, _ string) { w.lost = append(w.lost, j) }
+	var err error
 	if w.e, err = New(o); err != nil {
 		w.Fatal(err)
 	}
@@ -97,21 +95,18 @@ func (w *world) restart() {
 // grow appends n receipts that are not about anchors.
 func (w *world) grow(n int) {
 	w.Helper()
-	if err := logtest.Grow(w.j, w.log, w.clock.now(), n); err != nil {
-		w.Fatal(err)
+	drafts := make([]receipt.Draft, n)
+	for i := range drafts {
+		drafts[i] = logs.Draft(i)
+		drafts[i].Time = w.clock.now()
 	}
+	w.log.Put(w, drafts...)
 }
 
 // root appends a root of the state.
 func (w *world) root() {
 	w.Helper()
-	err := w.j.Submit(w.Context(), journal.Commands, func(tx journal.Tx) error {
-		_, _, err := w.log.Append(tx, receipt.Draft{Kind: receipt.StateRoot, Subject: receipt.StateSubject("test"), Actor: "node:test", Time: w.clock.now(), Body: []byte(`{}`)})
-		return err
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
+	w.log.Put(w, receipt.Draft{Kind: receipt.StateRoot, Subject: receipt.StateSubject("test"), Actor: "node:test", Time: w.clock.now(), Body: []byte(`{}`)})
 }
 
 // ask requests anchors and returns the jobs.
@@ -338,6 +333,7 @@ func (c *chain) reorg(n uint64) {
 // stamper is an authority of a test: one step, no blocks, no fee.
 type stamper struct {
 	name string
+	now  func() time.Time // that it stamps; nil: the beginning of every clock
 
 	mu    sync.Mutex
 	fail  func(j Job) error
@@ -362,13 +358,22 @@ func (s *stamper) Advance(ctx context.Context, j Job) (Job, error) {
 			return j, err
 		}
 	}
-	j.State, j.Proof = Final, []byte("stamp over "+j.Digest.String())
+	j.State, j.Proof = Final, []byte("stamp over "+j.Digest.String()+" at "+s.time().Format(time.RFC3339))
 	return j, nil
 }
 
 func (s *stamper) Proved(_ context.Context, j Job) (Proved, error) {
-	if string(j.Proof) != "stamp over "+j.Digest.String() {
+	at, ok := strings.CutPrefix(string(j.Proof), "stamp over "+j.Digest.String()+" at ")
+	t, err := time.Parse(time.RFC3339, at)
+	if !ok || err != nil {
 		return Proved{}, vaultmesh.Errorf(vaultmesh.Corrupt, "stamp", "", "another digest")
 	}
-	return Proved{Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Source: "CN=test"}, nil
+	return Proved{Time: t, Source: "CN=test"}, nil
+}
+
+func (s *stamper) time() time.Time {
+	if s.now == nil {
+		return newClock().t
+	}
+	return s.now()
 }

@@ -13,6 +13,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
+	"vaultmesh.org/vaultmesh/lawchain/internal/fault"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
 )
@@ -74,6 +75,7 @@ const (
 type Archiver struct {
 	o       Options
 	metrics metrics
+	fault   fault.Fault
 
 	mu    sync.Mutex // held while it archives
 	known bool       // what follows was read from the bucket
@@ -125,8 +127,13 @@ func (a *Archiver) Archive(ctx context.Context) error {
 		a.known = false // whoever else writes is found out by reading again
 	}
 	a.metrics.done(err, a.from)
+	a.fault.Note(a.o.Now(), err)
 	return err
 }
+
+// Failing returns the error of the last attempt to archive, nil where it succeeded or none was made, and since when every
+// one has failed.
+func (a *Archiver) Failing() (since time.Time, err error) { return a.fault.Last() }
 
 func (a *Archiver) archive(ctx context.Context) error {
 	if !a.known {

@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"strings"
 
@@ -31,9 +30,10 @@ type Restored struct {
 
 // Restore writes the archived log into dst, which must be empty, in the C2SP tlog-tiles layout, so that every reader of a
 // published log reads it, and the anchors' proofs below anchors/. Every object is compared with its digest, every manifest
-// with its predecessor and a signature by one of keys, and the tree with the root of each; whose receipts they are is for
-// a check of the result to say.
-func Restore(ctx context.Context, src, dst bucket.Bucket, keys []ed25519.PublicKey) (*Restored, error) {
+// with its predecessor and a signature by one of keys that counts at its size (From and Until), and the tree with the root
+// of each; whose receipts they are is for a check of the result to say. Of each segment a few bytes are kept in memory, and
+// its manifest is read twice.
+func Restore(ctx context.Context, src, dst bucket.Bucket, keys []receipt.Key) (*Restored, error) {
 	const op = "archive.restore"
 	empty := true
 	if err := dst.List(ctx, "", func(bucket.Object) (bool, error) { empty = false; return false, nil }); err != nil {
@@ -62,7 +62,14 @@ func Restore(ctx context.Context, src, dst bucket.Bucket, keys []ed25519.PublicK
 		return nil, err
 	}
 	r.tree = tiles.NewBuilder(func(t tiles.Tile, hashes []byte) error { return r.write(ctx, t.Path(), bytes.Clone(hashes)) })
-	for _, m := range plan {
+	for i, digest := range plan {
+		m, _, err := Read(ctx, src, uint64(i))
+		if err != nil {
+			return nil, err
+		}
+		if m.Digest() != digest {
+			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, ManifestPath(m.Segment), "it changed while it was read")
+		}
 		if err := r.segment(ctx, m); err != nil {
 			return nil, err
 		}
@@ -72,7 +79,7 @@ func Restore(ctx context.Context, src, dst bucket.Bucket, keys []ed25519.PublicK
 
 type restoring struct {
 	src, dst bucket.Bucket
-	keys     []ed25519.PublicKey
+	keys     []receipt.Key
 	tree     *tiles.Builder
 	bundle   []byte // entries of the bundle that is not full yet
 	entries  uint64 // their number
@@ -81,9 +88,9 @@ type restoring struct {
 }
 
 // plan reads all manifests and decides up to which checkpoint the log can be restored.
-func (r *restoring) plan(ctx context.Context, n uint64) ([]*Signed, error) {
-	var all []*Signed
+func (r *restoring) plan(ctx context.Context, n uint64) (all []vaultmesh.Digest, err error) {
 	var heads []head
+	end := uint64(0)
 	for i := range n {
 		m, shadowed, err := Read(ctx, r.src, i)
 		if err != nil {
@@ -92,7 +99,7 @@ func (r *restoring) plan(ctx context.Context, n uint64) ([]*Signed, error) {
 		if shadowed {
 			r.done.Shadowed++
 		}
-		if i > 0 && (m.From != all[i-1].To || m.Previous != all[i-1].Digest()) {
+		if i > 0 && (m.From != end || m.Previous != all[i-1]) {
 			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "archive.restore", ManifestPath(i), "it does not follow the one before it")
 		}
 		if err := r.signed(m); err != nil {
@@ -107,9 +114,9 @@ func (r *restoring) plan(ctx context.Context, n uint64) ([]*Signed, error) {
 			return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "archive.restore", ManifestPath(i), "its checkpoint is none").Because(err)
 		}
 		heads = append(heads, head{cp.Size, vaultmesh.Digest(cp.Hash), note})
-		all = append(all, m)
+		all, end = append(all, m.Digest()), m.To
 	}
-	r.done.Segments, r.done.Archived = n, all[n-1].To
+	r.done.Segments, r.done.Archived = n, end
 	for _, h := range heads {
 		if h.size <= r.done.Archived && h.size >= r.done.Size {
 			r.done.Size, r.done.Root, r.note = h.size, h.root, h.note
@@ -129,9 +136,13 @@ type head struct {
 
 func (r *restoring) signed(m *Signed) error {
 	for _, k := range r.keys {
-		if receipt.KeyID(k) == m.KeyID {
-			return m.CheckSignature(k)
+		switch {
+		case k.Purpose != receipt.PurposeReceipt || receipt.KeyID(k.Public) != m.KeyID:
+			continue
+		case m.To < k.From || k.Until != 0 && m.To > k.Until:
+			return vaultmesh.Errorf(vaultmesh.Denied, "archive.restore", ManifestPath(m.Segment), "it is signed by the key %s, which counts from size %d until size %d, and is of receipts up to %d", m.KeyID, k.From, k.Until, m.To)
 		}
+		return m.CheckSignature(k.Public)
 	}
 	return vaultmesh.Errorf(vaultmesh.Denied, "archive.restore", ManifestPath(m.Segment), "it is signed by the key %.60q, which is not pinned", m.KeyID)
 }

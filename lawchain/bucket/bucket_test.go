@@ -12,31 +12,19 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
-func TestMain(m *testing.M) {
-	// Idle connections of the cloud's clients stay open for a while by design.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
-
-func open(t testing.TB, address string) bucket.Bucket {
-	t.Helper()
-	b, err := bucket.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b
-}
+func TestMain(m *testing.M) { logs.Main(m) }
 
 func kind(t *testing.T, err error, want vaultmesh.Kind, doing string) {
 	t.Helper()
@@ -47,18 +35,18 @@ func kind(t *testing.T, err error, want vaultmesh.Kind, doing string) {
 
 // The contract of Bucket, of every kind of it.
 func TestContract(t *testing.T) {
-	t.Run("folder", func(t *testing.T) { contract(t, open(t, filepath.Join(t.TempDir(), "a", "b"))) })
-	t.Run("file URL", func(t *testing.T) { contract(t, open(t, "file://"+t.TempDir())) })
-	t.Run("memory", func(t *testing.T) { contract(t, open(t, "mem://x")) })
-	t.Run("memory with prefix", func(t *testing.T) { contract(t, open(t, "mem://x/a/b")) })
+	t.Run("folder", func(t *testing.T) { contract(t, logs.Bucket(t, filepath.Join(t.TempDir(), "a", "b"))) })
+	t.Run("file URL", func(t *testing.T) { contract(t, logs.Bucket(t, "file://"+t.TempDir())) })
+	t.Run("memory", func(t *testing.T) { contract(t, logs.Bucket(t, "mem://x")) })
+	t.Run("memory with prefix", func(t *testing.T) { contract(t, logs.Bucket(t, "mem://x/a/b")) })
 	t.Run("s3", func(t *testing.T) {
 		s := peers.Versity(t, t.TempDir())
-		contract(t, open(t, s.Bucket(t, "plain", false)))
-		contract(t, open(t, strings.Replace(s.Bucket(t, "prefixed", false), "?", "/some/where?", 1)))
+		contract(t, logs.Bucket(t, s.Bucket(t, "plain", false)))
+		contract(t, logs.Bucket(t, strings.Replace(s.Bucket(t, "prefixed", false), "?", "/some/where?", 1)))
 		if all, err := filepath.Glob(filepath.Join(s.Root, "prefixed", "some", "where", "*")); err != nil || len(all) == 0 {
 			t.Fatalf("the prefix of the address is not used: %v %v", all, err)
 		}
-		contract(t, open(t, s.Bucket(t, "locked", true)))
+		contract(t, logs.Bucket(t, s.Bucket(t, "locked", true)))
 	})
 }
 
@@ -161,7 +149,7 @@ func contract(t *testing.T, b bucket.Bucket) {
 func TestObjectLock(t *testing.T) {
 	s := peers.Versity(t, t.TempDir())
 	ctx := t.Context()
-	plain, locked := open(t, s.Bucket(t, "plain", false)), open(t, s.Bucket(t, "locked", true))
+	plain, locked := logs.Bucket(t, s.Bucket(t, "plain", false)), logs.Bucket(t, s.Bucket(t, "locked", true))
 	for b, want := range map[bucket.Bucket]bool{plain: false, locked: true} {
 		if got, err := b.(bucket.Locker).Locks(ctx); err != nil || got != want {
 			t.Fatalf("%v has object lock: %v %v", b, got, err)
@@ -193,8 +181,8 @@ func TestObjectLock(t *testing.T) {
 	if all := versions(); !slices.Contains(all, "evidence") {
 		t.Fatalf("the retained version is gone: %q", all)
 	}
-	kind(t, open(t, t.TempDir()).Create(ctx, "kept", nil, keep), vaultmesh.Invalid, "a retention in a folder")
-	kind(t, open(t, "mem://").Create(ctx, "kept", nil, keep), vaultmesh.Invalid, "a retention in memory")
+	kind(t, logs.Bucket(t, t.TempDir()).Create(ctx, "kept", nil, keep), vaultmesh.Invalid, "a retention in a folder")
+	kind(t, logs.Bucket(t, "mem://").Create(ctx, "kept", nil, keep), vaultmesh.Invalid, "a retention in memory")
 }
 
 func TestHTTP(t *testing.T) {
@@ -214,7 +202,7 @@ func TestHTTP(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	b := open(t, srv.URL+"/log/")
+	b := logs.Bucket(t, srv.URL+"/log/")
 	if got, err := b.Get(t.Context(), "checkpoint", 5); err != nil || string(got) != "hello" {
 		t.Fatalf("%q %v", got, err)
 	}
@@ -234,7 +222,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q is opened as %v: %v", address, b, err)
 		}
 	}
-	b := open(t, "s3://name/prefix?region=eu-central-1&endpoint=http://user:secret@127.0.0.1:1")
+	b := logs.Bucket(t, "s3://name/prefix?region=eu-central-1&endpoint=http://user:secret@127.0.0.1:1")
 	if s := b.String(); s != "s3://name/prefix" {
 		t.Errorf("a bucket is named %q", s)
 	}
@@ -250,7 +238,7 @@ func TestFolderOddities(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "checkpoint"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := open(t, dir)
+	b := logs.Bucket(t, dir)
 	_, err := b.Get(t.Context(), "checkpoint", 10)
 	kind(t, err, vaultmesh.NotFound, "get of a pipe")
 	left := filepath.Join(dir, ".tmp", "new-1")
@@ -288,7 +276,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		return
 	}
-	b := open(t, filepath.Join(dir, "log"))
+	b := logs.Bucket(t, filepath.Join(dir, "log"))
 	no := bucket.Retention{}
 	if err := b.Create(t.Context(), "small", []byte("x"), no); err != nil {
 		t.Fatal(err)
@@ -306,5 +294,27 @@ func TestFullDisk(t *testing.T) {
 	kind(t, err, vaultmesh.NotFound, "what did not fit")
 	if err := b.Create(t.Context(), "large", make([]byte, 1000), no); err != nil {
 		t.Fatalf("there is space again: %v", err)
+	}
+}
+
+// Whoever is told that an object exists relies on it: its name is durable by then, though the process that gave it may have
+// been killed before it synced the folder.
+func TestConflictIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "tile"), []byte("of a process that was killed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := bucket.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var synced atomic.Int32
+	defer durable.Watch(func(d string) {
+		if d == dir {
+			synced.Add(1)
+		}
+	})()
+	if err := f.Create(t.Context(), "tile", nil, bucket.Retention{}); vaultmesh.KindOf(err) != vaultmesh.Conflict || synced.Load() == 0 {
+		t.Errorf("%v, synced %d times", err, synced.Load())
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 )
 
 // Folder is a [Bucket] on a local disk. What it has written survives a power loss: the file, its name, and the folders
@@ -95,13 +96,13 @@ func (f *Folder) write(op, name string, data []byte, create bool) error {
 		return err
 	}
 	path := f.path(name)
-	if create {
-		if _, err := os.Lstat(path); err == nil {
-			return vaultmesh.Errorf(vaultmesh.Conflict, op, path, "it exists")
-		}
-	}
 	f.writing.RLock()
 	defer f.writing.RUnlock()
+	if create {
+		if _, err := os.Lstat(path); err == nil {
+			return f.taken(op, path)
+		}
+	}
 	if err := f.prepare(filepath.Dir(path)); err != nil {
 		return folderError(op, path, err)
 	}
@@ -119,10 +120,22 @@ func (f *Folder) write(op, name string, data []byte, create bool) error {
 	} else {
 		err = os.Rename(tmp.Name(), path)
 	}
+	if errors.Is(err, fs.ErrExist) {
+		return f.taken(op, path)
+	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(path))
+		err = durable.Sync(filepath.Dir(path))
 	}
 	return folderError(op, path, err)
+}
+
+// taken says that an object exists, once it does so durably: the process that gave it its name may have been killed before
+// it synced the folder, and whoever is told of a conflict relies on what is there.
+func (f *Folder) taken(op, path string) error {
+	if err := durable.Sync(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return folderError(op, path, err)
+	}
+	return vaultmesh.Errorf(vaultmesh.Conflict, op, path, "it exists")
 }
 
 // giveName gives the file its name unless that is taken. File systems without hard links have no atomic way to do both;
@@ -170,7 +183,7 @@ func (f *Folder) makeFolder(dir string) error {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if err := syncFolder(filepath.Dir(dir)); err != nil {
+		if err := durable.Sync(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}
@@ -179,14 +192,6 @@ func (f *Folder) makeFolder(dir string) error {
 	}
 	f.known[dir] = true
 	return nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Delete implements [Bucket]. The folder that held the object goes with its last one.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
@@ -29,8 +30,8 @@ func TestContractGCS(t *testing.T) {
 		}
 	}
 	t.Setenv("STORAGE_EMULATOR_HOST", host) // without a scheme, as gocloud.dev asks
-	contract(t, open(t, "gs://plain"))
-	b := open(t, "gs://prefixed/some/where")
+	contract(t, logs.Bucket(t, "gs://plain"))
+	b := logs.Bucket(t, "gs://prefixed/some/where")
 	contract(t, b)
 	if locks, err := b.(bucket.Locker).Locks(t.Context()); err != nil || locks {
 		t.Fatalf("the emulator has object retention: %v %v", locks, err)

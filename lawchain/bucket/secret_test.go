@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // Users, passwords and parameters of an address show in no error.
@@ -36,7 +37,7 @@ func TestErrorsHoldNoSecretOfTheAddress(t *testing.T) {
 		}
 	}
 	for _, address := range []string{strings.Replace(server.URL, "://", "://hidden-user:hunter2@", 1) + "/log", "http://hidden-user:hunter2@127.0.0.1:1/log"} {
-		b := open(t, address)
+		b := logs.Bucket(t, address)
 		for _, name := range []string{"denied", "busy", "cut", "large", "absent"} {
 			_, err := b.Get(t.Context(), name, 5)
 			clean(name, err)
@@ -44,7 +45,7 @@ func TestErrorsHoldNoSecretOfTheAddress(t *testing.T) {
 		clean("a write", b.Replace(t.Context(), "x", nil))
 	}
 	endpoint := "region=eu-central-1&use_path_style=true&endpoint=http://hidden-user:hunter2@127.0.0.1:1/QUERYKEY"
-	_, err := open(t, "s3://name/prefix?"+endpoint).Get(t.Context(), "x", 10)
+	_, err := logs.Bucket(t, "s3://name/prefix?"+endpoint).Get(t.Context(), "x", 10)
 	clean("an endpoint that is not there", err)
 	for _, address := range []string{"s3://name/prefix?nonsense=1&" + endpoint, "https://hidden-user:hunter2@host/log?key=QUERYKEY", "gs://name?anonymous=true&nonsense=1&x=QUERYKEY", "ftp://hidden-user:hunter2@h", "s3://hidden-user:hunter2@[::1"} {
 		_, err := bucket.Open(t.Context(), address)

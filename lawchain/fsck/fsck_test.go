@@ -20,9 +20,10 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,30 +31,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // options pins both keys of the sample log.
 func options(t testing.TB) fsck.Options {
 	t.Helper()
-	pins, err := fsck.PinTrust(sample.Trust())
+	pins, err := fsck.PinTrust(logs.Trust())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fsck.Options{Pins: pins, Now: sample.Start.Add(24 * time.Hour)}
-}
-
-func open(t testing.TB, address string) bucket.Bucket {
-	t.Helper()
-	b, err := bucket.Open(context.Background(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b
+	return fsck.Options{Pins: pins, Now: logs.Start.Add(24 * time.Hour)}
 }
 
 // publish makes a log by the drafts, published at each size, and returns the folder.
 func publish(t testing.TB, sizes ...int) string {
 	t.Helper()
 	dir := t.TempDir()
-	l := sample.Open(t, t.TempDir())
+	l := logs.Open(t, t.TempDir())
 	defer l.Close(t)
-	p := tiles.New(tiles.Options{Log: l.Log, Bucket: open(t, dir)})
+	p := tiles.New(tiles.Options{Log: l.Log, Bucket: logs.Bucket(t, dir)})
 	for _, n := range sizes {
 		l.Grow(t, n)
 		if err := p.Publish(context.Background()); err != nil {
@@ -96,9 +87,9 @@ func TestSound(t *testing.T) {
 		}
 		done = n
 	}
-	r := check(t, open(t, dir), o)
+	r := check(t, logs.Bucket(t, dir), o)
 	want(t, r, fsck.Sound, "")
-	if r.Receipts != 621 || r.Size != 621 || r.Subjects != 8 || r.Signed != 497 || done != 621 || r.Status() != 0 || r.Origin != sample.Origin {
+	if r.Receipts != 621 || r.Size != 621 || r.Subjects != 8 || r.Signed != 497 || done != 621 || r.Status() != 0 || r.Origin != logs.Origin {
 		t.Fatalf("%+v", r)
 	}
 	for _, c := range r.Checks {
@@ -106,21 +97,18 @@ func TestSound(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	_, _, key := sample.LogKey()
-	pins, err := fsck.PinLogKey(key)
+	pins, err := fsck.PinLogKey(logs.Notes.Text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = check(t, open(t, dir), fsck.Options{Pins: pins, Now: o.Now})
+	r = check(t, logs.Bucket(t, dir), fsck.Options{Pins: pins, Now: o.Now})
 	want(t, r, fsck.Sound, "no receipt key is pinned")
-	if _, err := fsck.Published(t.Context(), open(t, dir), fsck.Options{}); vaultmesh.KindOf(err) != vaultmesh.Invalid {
+	if _, err := fsck.Published(t.Context(), logs.Bucket(t, dir), fsck.Options{}); vaultmesh.KindOf(err) != vaultmesh.Invalid {
 		t.Fatalf("without any pin there is a verdict: %v", err)
 	}
-	other := sample.Trust()
-	other.Log.Key = strings.Replace(other.Log.Key, "+", "+", 1)
 	o.Pins.Keys = slices.Clone(o.Pins.Keys)
-	o.Pins.Keys[0].Public = sample.Receipts.Public()
-	want(t, check(t, open(t, dir), o), fsck.Damaged, "no key that counts")
+	o.Pins.Keys[0].Public = logs.Receipts.Pub()
+	want(t, check(t, logs.Bucket(t, dir), o), fsck.Damaged, "no key that counts")
 }
 
 // snapshot is a published log in memory.
@@ -254,7 +242,7 @@ func resign(t testing.TB, drafts []receipt.Draft, links func(i int, l *receipt.L
 		if !receipt.MustSign(d.Kind) {
 			s = nil
 		}
-		env, err := receipt.Encode(sample.Domain, d, l, s)
+		env, err := receipt.Encode(logs.Domain, d, l, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +257,7 @@ func resign(t testing.TB, drafts []receipt.Draft, links func(i int, l *receipt.L
 		t.Fatal(err)
 	}
 	files[tiles.Tile{Entries: true, Width: n}.Path()] = bundle
-	files[tiles.Checkpoint] = sample.Note(t, n, b.Root())
+	files[tiles.Checkpoint] = logs.Note(t, n, b.Root())
 	return memory{files: files}
 }
 
@@ -277,41 +265,41 @@ func resign(t testing.TB, drafts []receipt.Draft, links func(i int, l *receipt.L
 func TestForgedHistories(t *testing.T) {
 	drafts := make([]receipt.Draft, 60)
 	for i := range drafts {
-		drafts[i] = sample.Draft(i)
+		drafts[i] = logs.Draft(i)
 	}
 	seven := func(change func([]receipt.Draft) []receipt.Draft) []receipt.Draft {
 		return change(slices.Clone(drafts))
 	}
 	o := options(t)
-	want(t, check(t, resign(t, drafts, nil, sample.Receipts), o), fsck.Sound, "")
-	stranger := sample.Signer(slices.Concat(bytes.Repeat([]byte{7}, 32), sample.Receipts[32:]))
+	want(t, check(t, resign(t, drafts, nil, logs.Receipts), o), fsck.Sound, "")
+	stranger := keys.Key{PrivateKey: slices.Concat(bytes.Repeat([]byte{7}, 32), logs.Receipts.PrivateKey[32:])}
 	for name, c := range map[string]struct {
 		log  memory
 		says string
 	}{
-		"a receipt left out":   {resign(t, drafts, func(i int, l *receipt.Link) bool { return i != 20 || l.Seq == 0 }, sample.Receipts), ""},
-		"a gap in a chain":     {resign(t, drafts, func(i int, l *receipt.Link) bool { l.Seq += uint64(i / 58); return true }, sample.Receipts), "missing or reordered"},
-		"a number given twice": {resign(t, drafts, func(i int, l *receipt.Link) bool { l.Seq -= min(l.Seq-min(l.Seq, 1), uint64(i/58)); return true }, sample.Receipts), "duplicated, reordered or forked"},
+		"a receipt left out":   {resign(t, drafts, func(i int, l *receipt.Link) bool { return i != 20 || l.Seq == 0 }, logs.Receipts), ""},
+		"a gap in a chain":     {resign(t, drafts, func(i int, l *receipt.Link) bool { l.Seq += uint64(i / 58); return true }, logs.Receipts), "missing or reordered"},
+		"a number given twice": {resign(t, drafts, func(i int, l *receipt.Link) bool { l.Seq -= min(l.Seq-min(l.Seq, 1), uint64(i/58)); return true }, logs.Receipts), "duplicated, reordered or forked"},
 		"another predecessor": {resign(t, drafts, func(i int, l *receipt.Link) bool {
 			if i == 30 && l.Prev != nil {
 				l.Prev = &receipt.Ref{Index: l.Prev.Index, Leaf: vaultmesh.Digest{1}}
 			}
 			return true
-		}, sample.Receipts), "does not point to the receipt before it"},
+		}, logs.Receipts), "does not point to the receipt before it"},
 		"back-dated": {resign(t, seven(func(d []receipt.Draft) []receipt.Draft {
 			d[50].Time = d[50].Time.Add(-time.Hour)
 			return d
-		}), nil, sample.Receipts), "back-dated"},
+		}), nil, logs.Receipts), "back-dated"},
 		"from the future": {resign(t, seven(func(d []receipt.Draft) []receipt.Draft {
 			d[59].Time = d[59].Time.Add(48 * time.Hour)
 			return d
-		}), nil, sample.Receipts), "in the future"},
+		}), nil, logs.Receipts), "in the future"},
 		"another key":  {resign(t, drafts, nil, stranger), "signature"},
 		"no signature": {resign(t, drafts, nil, nil), "has no signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.says == "" { // a log that never had it: only an earlier checkpoint tells
-				full := resign(t, drafts, nil, sample.Receipts)
+				full := resign(t, drafts, nil, logs.Receipts)
 				head, _, err := fsck.ReadHead(full.files[tiles.Checkpoint], "seen before")
 				if err != nil {
 					t.Fatal(err)
@@ -325,7 +313,7 @@ func TestForgedHistories(t *testing.T) {
 		})
 	}
 	// Swapped and repeated entries, with every hash made anew.
-	entries, err := tiles.Entries(resign(t, drafts, nil, sample.Receipts).files["tile/entries/000.p/60"], 60)
+	entries, err := tiles.Entries(resign(t, drafts, nil, logs.Receipts).files["tile/entries/000.p/60"], 60)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +337,7 @@ func TestForgedHistories(t *testing.T) {
 				t.Fatal(err)
 			}
 			files[tiles.Tile{Entries: true, Width: b.Size()}.Path()] = bundle
-			files[tiles.Checkpoint] = sample.Note(t, b.Size(), b.Root())
+			files[tiles.Checkpoint] = logs.Note(t, b.Size(), b.Root())
 			r := check(t, memory{files: files}, o)
 			want(t, r, fsck.Damaged, `"check":"chains"`)
 		})
@@ -361,18 +349,18 @@ func TestFork(t *testing.T) {
 	dir := publish(t, 40)
 	o := options(t)
 	o.Heads = []fsck.Head{{Size: 20, Root: vaultmesh.Digest{1}, From: "a witness"}}
-	want(t, check(t, open(t, dir), o), fsck.Damaged, "fork")
+	want(t, check(t, logs.Bucket(t, dir), o), fsck.Damaged, "fork")
 	o.Heads = []fsck.Head{{Size: 41, From: "a witness"}}
-	want(t, check(t, open(t, dir), o), fsck.Damaged, "truncated or rolled back")
+	want(t, check(t, logs.Bucket(t, dir), o), fsck.Damaged, "truncated or rolled back")
 }
 
 func TestPlacesWithoutLog(t *testing.T) {
 	o := options(t)
-	want(t, check(t, open(t, t.TempDir()), o), fsck.Unusable, "no log is published")
-	want(t, check(t, open(t, "http://127.0.0.1:1/log/"), o), fsck.Unusable, "does not answer")
+	want(t, check(t, logs.Bucket(t, t.TempDir()), o), fsck.Unusable, "no log is published")
+	want(t, check(t, logs.Bucket(t, "http://127.0.0.1:1/log/"), o), fsck.Unusable, "does not answer")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r, err := fsck.Published(ctx, open(t, publish(t, 10)), o)
+	r, err := fsck.Published(ctx, logs.Bucket(t, publish(t, 10)), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +370,7 @@ func TestPlacesWithoutLog(t *testing.T) {
 // A signed checkpoint of an absurd size ends with the first missing tile.
 func TestAbsurdSize(t *testing.T) {
 	files := snapshot(t, publish(t, 10))
-	files[tiles.Checkpoint] = sample.Note(t, 1<<62, vaultmesh.Digest{})
+	files[tiles.Checkpoint] = logs.Note(t, 1<<62, vaultmesh.Digest{})
 	want(t, check(t, memory{files: files}, options(t)), fsck.Damaged, "the rest cannot be judged")
 }
 

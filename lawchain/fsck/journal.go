@@ -28,6 +28,7 @@ func Journal(ctx context.Context, r journal.Reader, place string, o Options) (*R
 	tree := tiles.NewBuilder(func(tiles.Tile, []byte) error { return nil })
 	tree.Visit = s.node
 	s.j = newJudge(o, keys, &s.found, tree)
+	defer s.j.close()
 	report := &Report{Place: place, Kind: "journal"}
 	failure := ended(s.check(ctx, report), &s.found)
 	return report.finish(&s.found, failure, began, journalChecks...), nil
@@ -50,6 +51,14 @@ type stored struct {
 	j     *judge
 	nodes []run // by level: nodes of the tree that were computed and not yet compared
 	sum   multiset
+	index searchIndex
+}
+
+// searchIndex is what was found out about the blocks that searches read.
+type searchIndex struct {
+	from, to uint64 // receipts that are older than the index, and not in it yet
+	made     bool   // the journal says which those are
+	want     multiset
 }
 
 // run is a number of nodes of one level in a row.
@@ -72,6 +81,9 @@ func (s *stored) check(ctx context.Context, r *Report) error {
 		return nil
 	}
 	r.Origin, r.Size, r.Root = origin, head.Size, head.Root
+	if s.index.from, s.index.to, s.index.made, err = s.s.Unindexed(); err != nil {
+		return s.broken("search index", err)
+	}
 	err = ordered(ctx, s.o.Workers, (head.Size+tiles.Width-1)/tiles.Width,
 		func(_ context.Context, n uint64) bundle { return s.read(n, head.Size) },
 		func(n uint64, v bundle) error { return s.use(n, head.Size, v) })
@@ -83,7 +95,7 @@ func (s *stored) check(ctx context.Context, r *Report) error {
 	}
 	s.j.end(r, head.Size, head.Root, err == nil)
 	if err == nil {
-		err = s.records(ctx, head.Size)
+		err = s.records(ctx, r)
 	}
 	return err
 }
@@ -147,9 +159,13 @@ func (s *stored) use(n, size uint64, v bundle) error {
 	if v.facts == nil {
 		return s.j.missing(v.leaves, width)
 	}
+	complete := width == tiles.Width
+	if complete {
+		s.blocks(n, v.facts)
+	}
 	for _, f := range v.facts {
-		if f.err == nil {
-			s.sum.add(f.r.Subject, f.r.Seq, s.j.tree.Size())
+		if f.err == nil && complete {
+			s.sum.add(f.r.Subject, position(f.r.Seq, s.j.tree.Size()))
 		}
 		if err := s.j.receipt(f); err != nil {
 			return err
@@ -157,6 +173,44 @@ func (s *stored) use(n, size uint64, v bundle) error {
 	}
 	s.o.Progress(n*tiles.Width+width, size)
 	return s.compare(nodeRun)
+}
+
+// blocks adds what the search index should hold about a complete tile.
+func (s *stored) blocks(n uint64, facts []fact) {
+	receipts := make([]lawchain.Searchable, len(facts))
+	for i := range facts {
+		receipts[i] = facts[i].found
+	}
+	if !s.index.lacks(n) {
+		lawchain.BlocksOf(n, receipts, func(k, v []byte) { s.index.want.add(string(k), v) })
+	}
+}
+
+// lacks reports whether the search index is not made yet for a tile.
+func (x *searchIndex) lacks(tile uint64) bool {
+	return tile >= x.from/tiles.Width && tile < x.to/tiles.Width
+}
+
+// searchable compares the search index with the receipts of complete tiles: as sets, in constant memory.
+func (s *stored) searchable(r *Report) error {
+	var have multiset
+	err := s.s.Blocks(func(tile uint64, k, v []byte) (bool, error) {
+		if !s.index.lacks(tile) {
+			have.add(string(k), v)
+		}
+		return true, nil
+	})
+	switch {
+	case err != nil:
+		return s.broken("search index", err)
+	case have.count == 0 && !s.index.made && s.index.want.count > 0:
+		r.Notes = append(r.Notes, "there is no search index: the node makes it when it runs")
+	case have != s.index.want:
+		s.found.damage(checkJournal, "search index", "the search index (%d records) does not lead to the receipts (%d)", have.count, s.index.want.count)
+	case s.index.from < s.index.to:
+		r.Notes = append(r.Notes, "the search index lacks older receipts: the node makes it while it runs")
+	}
+	return nil
 }
 
 // nodeRun is the number of nodes that are compared at a time.
@@ -208,9 +262,9 @@ func (s *stored) compare(least int) error {
 func (s *stored) flush() error { return s.compare(1) }
 
 // records compares what else the journal keeps of the log with the receipts, and reads every record of the store.
-func (s *stored) records(ctx context.Context, size uint64) error {
+func (s *stored) records(ctx context.Context, r *Report) error {
 	for _, step := range []func() error{
-		func() error { return s.beyond(size) }, s.heads, s.positions, func() error { return s.everything(ctx) },
+		func() error { return s.beyond(r.Size) }, s.heads, func() error { return s.positions(r.Size) }, func() error { return s.searchable(r) }, func() error { return s.everything(ctx) },
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -236,23 +290,29 @@ func (s *stored) heads() error {
 	err := s.s.Heads(func(subject string, count uint64, last vaultmesh.LogIndex, leaf vaultmesh.Digest) (bool, error) {
 		n++
 		d := sha256.Sum256([]byte(subject))
-		end, ok := s.j.chains[[16]byte(d[:16])]
+		end, ok, err := s.j.chains.get(about(d[:16]))
+		if err != nil {
+			return false, err
+		}
 		if !ok || end.count != count || end.last != last || end.leaf != [16]byte(leaf[:16]) {
 			s.found.damage(checkJournal, subject, "the journal says that its history ends with number %d at index %d, the receipts say otherwise", count, last)
 		}
 		return true, nil
 	})
-	if err == nil && n != len(s.j.chains) {
-		s.found.damage(checkJournal, "subjects", "the journal knows %d subjects, the receipts %d", n, len(s.j.chains))
+	if err == nil && n != s.j.chains.count {
+		s.found.damage(checkJournal, "subjects", "the journal knows %d subjects, the receipts %d", n, s.j.chains.count)
 	}
 	return s.broken("subjects", err)
 }
 
-// positions compares the index of subjects with the receipts: as sets, in constant memory.
-func (s *stored) positions() error {
+// positions compares the index of subjects with the receipts of complete tiles: as sets, in constant memory.
+func (s *stored) positions(size uint64) error {
 	var have multiset
 	err := s.s.Positions(func(subject string, seq uint64, index vaultmesh.LogIndex) (bool, error) {
-		have.add(subject, seq, uint64(index))
+		if uint64(index) >= size-size%tiles.Width {
+			return true, nil // of the last tile: an earlier development version wrote them one by one
+		}
+		have.add(subject, position(seq, uint64(index)))
 		return true, nil
 	})
 	if err == nil && have != s.sum {
@@ -273,16 +333,20 @@ func (s *stored) everything(ctx context.Context) error {
 	return s.broken("store", err)
 }
 
+// position is what a set holds of a receipt in its subject's chain.
+func position(seq, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, seq), index)
+}
+
 // multiset is a digest of a set of records that does not depend on their order.
 type multiset struct {
 	count uint64
 	sum   [4]uint64
 }
 
-func (m *multiset) add(subject string, seq, index uint64) {
-	b := make([]byte, 0, len(subject)+17)
-	b = append(append(b, subject...), 0)
-	b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, seq), index)
+func (m *multiset) add(name string, rest []byte) {
+	b := make([]byte, 0, len(name)+1+len(rest))
+	b = append(append(append(b, name...), 0), rest...)
 	d := sha256.Sum256(b)
 	m.count++
 	for i := range m.sum {

@@ -15,15 +15,15 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // grown returns a data folder's journal with n receipts in several commits.
 func grown(t testing.TB, n int) string {
 	t.Helper()
 	dir := t.TempDir()
-	l := sample.Open(t, dir)
+	l := logs.Open(t, dir)
 	for left := n; left > 0; left -= 97 {
 		l.Grow(t, min(left, 97))
 	}
@@ -69,7 +69,7 @@ func TestJournalSound(t *testing.T) {
 	if r := judge(t, dir, o); r.Verdict != fsck.Sound || r.Receipts != 700 || r.Subjects != 8 {
 		t.Fatalf("%+v", r)
 	}
-	l := sample.Open(t, dir)
+	l := logs.Open(t, dir)
 	defer l.Close(t)
 	_, err := journal.OpenReadOnly(dir)
 	if err == nil || vaultmesh.KindOf(err) != vaultmesh.Conflict {
@@ -122,6 +122,16 @@ func TestJournalRecords(t *testing.T) {
 		v[len(v)/2] ^= 1
 		set(t, db, key, v)
 	}
+	block := func(t *testing.T, db *pebble.DB) []byte {
+		t.Helper()
+		it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte("l/f/k/"), UpperBound: []byte("l/f/k0")})
+		must(t, err)
+		defer func() { _ = it.Close() }()
+		if !it.First() {
+			t.Fatal("no record")
+		}
+		return append([]byte(nil), it.Key()...)
+	}
 	old := grown(t, 300)
 	oldDB, err := pebble.Open(filepath.Join(old, "db"), &pebble.Options{ReadOnly: true, Logger: quiet{}})
 	if err != nil {
@@ -143,16 +153,20 @@ func TestJournalRecords(t *testing.T) {
 			set(t, db, a, y)
 			set(t, db, b, x)
 		}, `"check":"chains"`},
-		"node changed":        {func(t *testing.T, db *pebble.DB) { flip(t, db, number("l/n/\x00", 77)) }, "not the hash"},
-		"upper node gone":     {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(number("l/n/\x08", 1), pebble.Sync)) }, "are missing"},
-		"head changed":        {func(t *testing.T, db *pebble.DB) { flip(t, db, []byte("l/s/halt/3")) }, "its history ends"},
-		"head gone":           {func(t *testing.T, db *pebble.DB) { must(t, db.Delete([]byte("l/s/halt/3"), pebble.Sync)) }, "subjects"},
-		"index gone":          {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(number("l/i/halt/3\x00", 2), pebble.Sync)) }, "the index of subjects"},
-		"index elsewhere":     {func(t *testing.T, db *pebble.DB) { set(t, db, number("l/i/halt/3\x00", 2), number("", 9)) }, "the index of subjects"},
-		"receipt behind":      {func(t *testing.T, db *pebble.DB) { set(t, db, number("l/e/", 600), []byte("x")) }, "behind the 600 receipts"},
-		"checkpoint changed":  {func(t *testing.T, db *pebble.DB) { flip(t, db, []byte("l/c")) }, `"check":"checkpoint"`},
-		"checkpoint gone":     {func(t *testing.T, db *pebble.DB) { must(t, db.Delete([]byte("l/c"), pebble.Sync)) }, "behind the 0 receipts"},
-		"checkpoint put back": {func(t *testing.T, db *pebble.DB) { set(t, db, []byte("l/c"), oldCheckpoint) }, "behind the 300 receipts"},
+		"node changed":           {func(t *testing.T, db *pebble.DB) { flip(t, db, number("l/n/\x00", 256)) }, "not the hash"},
+		"upper node gone":        {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(number("l/n/\x08", 1), pebble.Sync)) }, "are missing"},
+		"head changed":           {func(t *testing.T, db *pebble.DB) { flip(t, db, []byte("l/s/halt/3")) }, "its history ends"},
+		"head gone":              {func(t *testing.T, db *pebble.DB) { must(t, db.Delete([]byte("l/s/halt/3"), pebble.Sync)) }, "subjects"},
+		"index gone":             {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(number("l/i/halt/3\x00", 0), pebble.Sync)) }, "the index of subjects"},
+		"index elsewhere":        {func(t *testing.T, db *pebble.DB) { set(t, db, number("l/i/halt/3\x00", 0), number("", 9)) }, "the index of subjects"},
+		"leaves gone":            {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(number("l/n/\x00", 0), pebble.Sync)) }, "node 0 of level 0 is missing"},
+		"search record gone":     {func(t *testing.T, db *pebble.DB) { must(t, db.Delete(block(t, db), pebble.Sync)) }, "the search index"},
+		"search record changed":  {func(t *testing.T, db *pebble.DB) { flip(t, db, block(t, db)) }, "the search index"},
+		"search record too many": {func(t *testing.T, db *pebble.DB) { set(t, db, append(block(t, db), 1), []byte{0}) }, "the search index"},
+		"receipt behind":         {func(t *testing.T, db *pebble.DB) { set(t, db, number("l/e/", 600), []byte("x")) }, "behind the 600 receipts"},
+		"checkpoint changed":     {func(t *testing.T, db *pebble.DB) { flip(t, db, []byte("l/c")) }, `"check":"checkpoint"`},
+		"checkpoint gone":        {func(t *testing.T, db *pebble.DB) { must(t, db.Delete([]byte("l/c"), pebble.Sync)) }, "behind the 0 receipts"},
+		"checkpoint put back":    {func(t *testing.T, db *pebble.DB) { set(t, db, []byte("l/c"), oldCheckpoint) }, "behind the 300 receipts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copyDir(t, good)
@@ -183,11 +197,11 @@ func must(t *testing.T, err error) {
 // A journal that was rolled back to an earlier copy is sound in itself; what was published tells.
 func TestRolledBack(t *testing.T) {
 	dir := t.TempDir()
-	l := sample.Open(t, dir)
+	l := logs.Open(t, dir)
 	l.Grow(t, 50)
 	backup := copyDir(t, dir)
 	l.Grow(t, 50)
-	b := open(t, t.TempDir())
+	b := logs.Bucket(t, t.TempDir())
 	must(t, tiles.New(tiles.Options{Log: l.Log, Bucket: b}).Publish(t.Context()))
 	l.Close(t)
 	note, err := b.Get(t.Context(), tiles.Checkpoint, tiles.MaxCheckpoint)

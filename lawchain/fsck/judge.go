@@ -16,6 +16,7 @@ import (
 	"github.com/transparency-dev/formats/log"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
 )
@@ -32,9 +33,20 @@ type Options struct {
 	Now time.Time
 	// Workers read, hash and verify. Default the number of processors.
 	Workers int
+	// Temp is the folder for what does not fit into memory: the ends of the subjects' histories where there are more than a
+	// million, 50 bytes each. Default the system's.
+	Temp string
+	// Unverified bounds the bytes that are read of a published or archived log before a trusted key is known to stand behind
+	// it, which with Pins.Follow the log itself must show. Default 256 MiB; less than 0: no bound, for a place of one's own.
+	Unverified int64
 	// Progress is called now and then from one goroutine, with receipts read and expected.
 	Progress func(done, total uint64)
+
+	hot int // subjects that are kept in memory; 0: hotSubjects
 }
+
+// maxUnverified is the default of Options.Unverified.
+const maxUnverified = 256 << 20
 
 // Head is a tree head with the place where it was seen.
 type Head struct {
@@ -43,10 +55,13 @@ type Head struct {
 	From string
 }
 
+// maxSize bounds what is taken for the size of a log.
+const maxSize = 1 << 62
+
 // ReadHead takes the head out of a signed checkpoint without verifying it.
 func ReadHead(signed []byte, from string) (Head, string, error) {
 	var cp log.Checkpoint
-	if _, err := cp.Unmarshal(signed); err != nil || len(cp.Hash) != 32 {
+	if _, err := cp.Unmarshal(signed); err != nil || len(cp.Hash) != 32 || cp.Size > maxSize {
 		return Head{}, "", vaultmesh.Errorf(vaultmesh.Invalid, "fsck", from, "not a checkpoint").Because(err)
 	}
 	return Head{Size: cp.Size, Root: vaultmesh.Digest(cp.Hash), From: from}, cp.Origin, nil
@@ -62,6 +77,9 @@ func (o *Options) defaults() {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
+	if o.Unverified == 0 {
+		o.Unverified = maxUnverified
+	}
 	if o.Progress == nil {
 		o.Progress = func(uint64, uint64) {}
 	}
@@ -74,8 +92,9 @@ type fact struct {
 	leaf  vaultmesh.Digest
 	err   error // it cannot be opened
 	sig   signature
+	found lawchain.Searchable
 	r     receipt.Receipt // without its body, unless it is about keys or its key is not known yet
-	about [16]byte        // digest of the subject
+	about about
 }
 
 type signature uint8
@@ -94,9 +113,9 @@ func (k *keyring) open(envelope []byte) fact {
 	if err != nil {
 		return f
 	}
-	f.r = r
+	f.r, f.found = r, lawchain.SearchableOf(&r)
 	d := sha256.Sum256([]byte(r.Subject))
-	f.about = [16]byte(d[:16])
+	f.about = about(d[:16])
 	if r.Signed() && k.judge {
 		f.sig = unknown
 		if pub, ok := (*k.known.Load())[r.KeyID]; ok {
@@ -116,13 +135,8 @@ func verified(r *receipt.Receipt, pub []byte) signature {
 	return bad
 }
 
-func aboutKeys(r *receipt.Receipt) bool { return r.Subject == receipt.KeySubject(r.Domain) }
-
-// chainEnd is the end of a subject's chain.
-type chainEnd struct {
-	count uint64
-	last  vaultmesh.LogIndex
-	leaf  [16]byte
+func aboutKeys(r *receipt.Receipt) bool {
+	return r.Subject == receipt.KeySubject(r.Domain) || r.Subject == receipt.RenewalSubject(r.Domain)
 }
 
 // judge takes the receipts in order. It is owned by one goroutine.
@@ -133,18 +147,27 @@ type judge struct {
 	tree  *tiles.Builder
 
 	domain vaultmesh.Domain
-	chains map[[16]byte]chainEnd
+	chains *ends
 	heads  []Head // not yet reached
 
 	newest time.Time // of all receipts so far
 	back   bool      // the previous receipt was back-dated too
 	hole   bool      // receipts are missing: what follows from that is not reported
 	signed uint64
+	early  map[string]*uses // of pinned keys that the log has not introduced so far
+	late   map[string]*uses // of keys whose delegation had ended, and may be prolonged
 	read   uint64
 }
 
 func newJudge(o Options, keys *keyring, found *findings, tree *tiles.Builder) *judge {
-	return &judge{o: o, keys: keys, found: found, tree: tree, domain: o.Pins.Domain, chains: map[[16]byte]chainEnd{}, heads: o.Heads}
+	return &judge{o: o, keys: keys, found: found, tree: tree, domain: o.Pins.Domain, chains: newEnds(o.hot, o.Temp), heads: o.Heads, early: map[string]*uses{}, late: map[string]*uses{}}
+}
+
+// close removes what was kept on the disk.
+func (j *judge) close() {
+	if err := j.chains.close(); err != nil {
+		j.found.note("the temporary folder was not removed: %v", err)
+	}
 }
 
 // errEnough ends a check whose verdict is clear.
@@ -169,7 +192,9 @@ func (j *judge) receipt(f fact) error {
 	if f.r.Domain != j.domain {
 		j.found.receipt(checkEntries, i, f.r.Subject, "it belongs to domain %q, not %q", f.r.Domain, j.domain)
 	}
-	j.link(i, &f)
+	if err := j.link(i, &f); err != nil {
+		return err
+	}
 	j.time(i, &f.r)
 	j.signature(i, &f)
 	if aboutKeys(&f.r) {
@@ -177,6 +202,7 @@ func (j *judge) receipt(f fact) error {
 		if err := j.keys.add(receipt.KeyEntry{Index: vaultmesh.LogIndex(i), Receipt: f.r}); err != nil {
 			j.found.receipt(checkSignatures, i, f.r.Subject, "%v", err)
 		}
+		j.judged(false)
 	}
 	if j.found.count() > endProblems {
 		return errEnough
@@ -200,8 +226,12 @@ func (j *judge) leaf(leaf vaultmesh.Digest) error {
 }
 
 // link compares the receipt's place in its subject's chain with the end of the chain so far.
-func (j *judge) link(i uint64, f *fact) {
-	end, r := j.chains[f.about], &f.r
+func (j *judge) link(i uint64, f *fact) error {
+	r := &f.r
+	end, known, err := j.chains.get(f.about)
+	if err != nil {
+		return err
+	}
 	switch {
 	case r.Seq == end.count && (r.Prev == nil) == (end.count == 0) && (r.Prev == nil || r.Prev.Index == end.last && [16]byte(r.Prev.Leaf[:16]) == end.leaf):
 	case j.hole && r.Seq >= end.count: // those between may be among the missing ones
@@ -212,7 +242,7 @@ func (j *judge) link(i uint64, f *fact) {
 	default:
 		j.found.receipt(checkChains, i, r.Subject, "it does not point to the receipt before it (number %d of its subject at index %d)", end.count, end.last)
 	}
-	j.chains[f.about] = chainEnd{r.Seq + 1, vaultmesh.LogIndex(i), [16]byte(f.leaf[:16])}
+	return j.chains.put(f.about, chainEnd{r.Seq + 1, vaultmesh.LogIndex(i), [16]byte(f.leaf[:16])}, known)
 }
 
 // time tells back-dated receipts: the node writes the time, and the order is its own.
@@ -255,7 +285,7 @@ func (j *judge) signature(i uint64, f *fact) {
 		j.found.receipt(checkSignatures, i, r.Subject, "its signature does not verify")
 		return
 	}
-	if _, err := j.keys.history.ReceiptKey(r.KeyID, vaultmesh.LogIndex(i), r.Time); err != nil {
+	if err := j.note(i, r); err != nil {
 		j.found.receipt(checkSignatures, i, r.Subject, "%v", err)
 		return
 	}
@@ -309,7 +339,8 @@ func oneSpelling(signed []byte) bool {
 
 // end adds the checks of what was read to the report. complete says that everything was read.
 func (j *judge) end(r *Report, size uint64, root vaultmesh.Digest, complete bool) {
-	r.Receipts, r.Subjects, r.Signed = j.read, len(j.chains), j.signed
+	j.judged(true)
+	r.Receipts, r.Subjects, r.Signed = j.read, j.chains.count, j.signed
 	if complete {
 		if got := j.tree.Root(); got != root {
 			j.found.damage(checkTree, "tree", "the receipts have the root %s, the checkpoint says %s", got, root)
@@ -330,7 +361,7 @@ func ended(err error, found *findings) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errEnough), errors.Is(err, errHole):
+	case errors.Is(err, errEnough), errors.Is(err, errHole), errors.Is(err, errForeign):
 		found.note("%v", err)
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):

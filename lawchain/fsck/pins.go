@@ -38,7 +38,6 @@ func PinLogKey(text string) (Pins, error) {
 type keyring struct {
 	pins    Pins
 	history *receipt.KeyHistory
-	chain   []receipt.KeyEntry
 	judge   bool // receipts' signatures are judged
 	known   atomic.Pointer[map[string]ed25519.PublicKey]
 }
@@ -50,14 +49,15 @@ func newKeyring(p Pins) (*keyring, error) {
 	}
 	k.judge = k.judge || len(p.Roots) > 0
 	k.known.Store(&map[string]ed25519.PublicKey{})
-	return k, k.follow()
+	h, err := receipt.FollowKeys(p.Domain, p.Keys, p.Roots, nil)
+	if err == nil {
+		k.learn(h)
+	}
+	return k, err
 }
 
-func (k *keyring) follow() error {
-	h, err := receipt.FollowKeys(k.pins.Domain, k.pins.Keys, k.pins.Roots, k.chain)
-	if err != nil {
-		return err
-	}
+// learn takes up what the log has said by now.
+func (k *keyring) learn(h *receipt.KeyHistory) {
 	k.history = h
 	known := maps.Clone(*k.known.Load())
 	for _, key := range h.Keys(receipt.PurposeReceipt) {
@@ -67,7 +67,6 @@ func (k *keyring) follow() error {
 		known[receipt.KeyID(key.Public)] = key.Public
 	}
 	k.known.Store(&known)
-	return nil
 }
 
 // accepts reports whether the pins let a key of the history count.
@@ -86,10 +85,9 @@ func (k *keyring) checkpoint(signed []byte) error {
 // add follows one more statement about keys. It is done whether keys are followed or not: that a pinned key was retired
 // counts for everybody who has the whole log.
 func (k *keyring) add(e receipt.KeyEntry) error {
-	k.chain = append(k.chain, e)
-	if err := k.follow(); err != nil {
-		k.chain = k.chain[:len(k.chain)-1]
-		return err
+	h, _, err := k.history.Then(k.pins.Domain, e)
+	if err == nil {
+		k.learn(h)
 	}
-	return nil
+	return err
 }

@@ -2,24 +2,23 @@ package fsck_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"strings"
 	"testing"
 	"time"
 
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // handover is a log in which an old key of the purpose hands over to next, which retires it: receipts 5 and 6 of 17. The old
 // key goes on signing nonetheless.
-func handover(t *testing.T, purpose, origin string, old, next sample.Signer) string {
+func handover(t *testing.T, purpose, origin string, old, next keys.Key) string {
 	t.Helper()
-	at := sample.Start.Add(6 * time.Second)
-	draft := func(s receipt.KeyStatement, by sample.Signer, possess func([]byte) ([]byte, error)) receipt.Draft {
-		s.Domain, s.Purpose, s.Origin, s.By, s.Time = sample.Domain, purpose, origin, by.Public(), at
+	at := logs.Start.Add(6 * time.Second)
+	draft := func(s receipt.KeyStatement, by keys.Key, possess func([]byte) ([]byte, error)) receipt.Draft {
+		s.Domain, s.Purpose, s.Origin, s.By, s.Time = logs.Domain, purpose, origin, by.Pub(), at
 		b, err := receipt.SignKey(s, by.Sign, possess)
 		if err != nil {
 			t.Fatal(err)
@@ -28,16 +27,16 @@ func handover(t *testing.T, purpose, origin string, old, next sample.Signer) str
 		if err != nil {
 			t.Fatal(err)
 		}
-		return receipt.Draft{Kind: s.Act, Subject: receipt.KeySubject(sample.Domain), Actor: "node:test", Time: at, Body: body}
+		return receipt.Draft{Kind: s.Act, Subject: receipt.KeySubject(logs.Domain), Actor: "node:test", Time: at, Body: body}
 	}
-	l := sample.Open(t, t.TempDir())
+	l := logs.Open(t, t.TempDir())
 	defer l.Close(t)
 	l.Grow(t, 5)
-	l.Put(t, draft(receipt.KeyStatement{Act: receipt.KeyRotated, Key: next.Public()}, old, next.Sign),
-		draft(receipt.KeyStatement{Act: receipt.KeyRetired, Key: old.Public()}, next, nil))
+	l.Put(t, draft(receipt.KeyStatement{Act: receipt.KeyRotated, Key: next.Pub()}, old, next.Sign),
+		draft(receipt.KeyStatement{Act: receipt.KeyRetired, Key: old.Pub()}, next, nil))
 	l.Grow(t, 10)
 	dir := t.TempDir()
-	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: open(t, dir)}).Publish(context.Background()); err != nil {
+	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: logs.Bucket(t, dir)}).Publish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -46,19 +45,14 @@ func handover(t *testing.T, purpose, origin string, old, next sample.Signer) str
 // That a pinned key was retired counts for whoever reads the whole log, whether other keys are followed or not; that it
 // handed over to a key that is not pinned counts only for those who follow.
 func TestRetiredPinnedKeys(t *testing.T) {
-	next := sample.Signer(ed25519.NewKeyFromSeed([]byte(strings.Repeat("next", 8))))
-	log := sample.Signer(ed25519.NewKeyFromSeed([]byte(strings.Repeat("deterministic", 3))[:32])) // see sample.LogKey
-	_, _, text := sample.LogKey()
-	if k, err := receipt.ParseLogKey(text); err != nil || !k.Public.Equal(log.Public()) {
-		t.Fatalf("not the key of the sample log: %v", err)
-	}
+	next := keys.Named("next")
 	for _, x := range []struct {
 		purpose, origin string
-		old             sample.Signer
+		old             keys.Key
 		says            string
 	}{
-		{receipt.PurposeReceipt, "", sample.Receipts, "retired at index 6"},
-		{receipt.PurposeLog, sample.Origin, log, "no key that counts at size 17"},
+		{receipt.PurposeReceipt, "", logs.Receipts, "retired at index 6"},
+		{receipt.PurposeLog, logs.Origin, logs.Checkpoint, "no key that counts at size 17"},
 	} {
 		dir := handover(t, x.purpose, x.origin, x.old, next)
 		for _, follow := range []bool{false, true} {
@@ -66,19 +60,19 @@ func TestRetiredPinnedKeys(t *testing.T) {
 				o := options(t)
 				o.Pins.Follow = follow
 				if both {
-					o.Pins.Keys = append(o.Pins.Keys, receipt.Key{Purpose: x.purpose, Origin: x.origin, Public: next.Public()})
+					o.Pins.Keys = append(o.Pins.Keys, receipt.Key{Purpose: x.purpose, Origin: x.origin, Public: next.Pub()})
 				}
 				t.Logf("%s: follow %v, both pinned %v", x.purpose, follow, both)
-				want(t, check(t, open(t, dir), o), fsck.Damaged, x.says)
+				want(t, check(t, logs.Bucket(t, dir), o), fsck.Damaged, x.says)
 			}
 		}
 		// Whoever pins the log's key alone is told so too.
 		if x.purpose == receipt.PurposeLog {
-			pins, err := fsck.PinLogKey(text)
+			pins, err := fsck.PinLogKey(logs.Notes.Text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := check(t, open(t, dir), fsck.Options{Pins: pins, Now: options(t).Now})
+			r := check(t, logs.Bucket(t, dir), fsck.Options{Pins: pins, Now: options(t).Now})
 			want(t, r, fsck.Damaged, x.says)
 			if len(r.Problems) != 1 {
 				t.Fatalf("%+v", r.Problems)

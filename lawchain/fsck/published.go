@@ -24,7 +24,10 @@ func Published(ctx context.Context, b bucket.Bucket, o Options) (*Report, error)
 		return nil, err
 	}
 	p := &published{b: b, o: o, keys: keys}
-	p.j = newJudge(o, keys, &p.found, tiles.NewBuilder(p.full))
+	tree := tiles.NewBuilder(p.full)
+	tree.Visit = p.visit
+	p.j = newJudge(o, keys, &p.found, tree)
+	defer p.j.close()
 	r := &Report{Place: b.String(), Kind: "published"}
 	failure := ended(p.check(ctx, r), &p.found)
 	return r.finish(&p.found, failure, began, publishedChecks...), nil
@@ -38,6 +41,12 @@ type published struct {
 	found findings
 	j     *judge
 	ctx   context.Context // of the check, for full, which the tree builder calls
+
+	behind backing
+	signed *signed // nil as long as no trusted key stands behind the checkpoint
+	note   []byte  // the checkpoint
+	head   Head
+	tile   []byte // hash over the full tile of receipts that was read last
 }
 
 func (p *published) check(ctx context.Context, r *Report) error {
@@ -52,7 +61,10 @@ func (p *published) check(ctx context.Context, r *Report) error {
 		return nil
 	}
 	r.Origin, r.Size, r.Root = origin, head.Size, head.Root
-	if !p.o.Pins.Follow && !p.j.checkpoint(raw, tiles.Checkpoint) {
+	p.note, p.head = raw, head
+	p.behind = backing{limit: p.o.Unverified, keys: p.keys, prove: func() bool { return p.keys.checkpoint(raw) == nil }}
+	if !p.behind.begin() && !p.o.Pins.Follow {
+		p.j.checkpoint(raw, tiles.Checkpoint)
 		p.found.note("nothing behind the checkpoint was read, since no pinned key stands behind it")
 		return nil
 	}
@@ -95,6 +107,7 @@ func (p *published) noCheckpoint(ctx context.Context, err error) error {
 type bundle struct {
 	facts  []fact
 	leaves []vaultmesh.Digest // where the entries cannot be read, but their hashes can
+	bytes  int64              // that were read
 	err    error              // neither damage nor nothing: the place cannot be read
 }
 
@@ -106,6 +119,7 @@ func (p *published) read(ctx context.Context, n, size uint64) (v bundle) {
 	t, _ := tiles.Of(true, 0, n, size)
 	hashes, herr := p.object(ctx, tiles.Tile{N: n, Width: t.Width}, maxTile)
 	raw, err := p.object(ctx, t, tiles.MaxBundle)
+	v.bytes = int64(len(raw))
 	if v.err = firstError(herr, err); v.err != nil {
 		return v
 	}
@@ -162,8 +176,12 @@ func (p *published) use(n, size uint64, v bundle) error {
 		return v.err
 	}
 	width := min(tiles.Width, size-n*tiles.Width)
+	p.tile = nil
 	if v.facts == nil {
-		return p.j.missing(v.leaves, width)
+		if err := p.j.missing(v.leaves, width); err != nil {
+			return err
+		}
+		return p.backed(n, v.bytes)
 	}
 	for _, f := range v.facts {
 		if err := p.j.receipt(f); err != nil {
@@ -171,7 +189,27 @@ func (p *published) use(n, size uint64, v bundle) error {
 		}
 	}
 	p.o.Progress(n*tiles.Width+width, size)
-	return nil
+	return p.backed(n, v.bytes)
+}
+
+// backed compares what was read last with what was signed, as soon as it is known that a trusted key did.
+func (p *published) backed(n uint64, read int64) (err error) {
+	if err := p.behind.add(read); err != nil || !p.behind.ok {
+		return err
+	}
+	if p.signed == nil {
+		if p.signed, err = p.proved(p.ctx, p.head.Size, p.head.Root); err != nil {
+			return err
+		}
+	}
+	return p.signed.covers(p.ctx, n, p.tile)
+}
+
+// visit keeps the hash over the receipts of a full tile.
+func (p *published) visit(level uint, _ uint64, hash []byte) {
+	if level == 8 {
+		p.tile = bytes.Clone(hash)
+	}
 }
 
 // full compares a tile above level 0 with the tree that the receipts have; level 0 was compared with its entries.

@@ -1,5 +1,6 @@
 // Package fsck owns the check of a whole log: of what was published, of a node's journal, of an archive. It reads
-// everything, believes nothing but pinned keys, and always ends with a verdict. It is on floor 2.
+// everything, believes nothing but pinned keys, reads of a stranger no more than they stand behind, needs little memory
+// however large the log is, and always ends with a verdict. It is on floor 2.
 //
 // It must not repair anything, and it must not know what a receipt's body means, except that of key.rotated and its
 // neighbours, which say whose signatures count.

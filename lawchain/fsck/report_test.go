@@ -10,6 +10,7 @@ import (
 
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // A check says ok of nothing that it did not read.
@@ -18,7 +19,7 @@ func TestNothingReadIsNotOK(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "checkpoint")); err != nil {
 		t.Fatal(err)
 	}
-	r := check(t, open(t, dir), options(t))
+	r := check(t, logs.Bucket(t, dir), options(t))
 	if r.Receipts != 0 {
 		t.Fatalf("%d receipts were read without a checkpoint", r.Receipts)
 	}
@@ -30,7 +31,7 @@ func TestNothingReadIsNotOK(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range check(t, open(t, publish(t, 300)), options(t)).Checks {
+	for _, c := range check(t, logs.Bucket(t, publish(t, 300)), options(t)).Checks {
 		if !c.OK || !c.Judged {
 			t.Errorf("a sound log: %+v", c)
 		}
@@ -45,12 +46,30 @@ func TestWrongTrustFile(t *testing.T) {
 			o.Pins.Keys[i].Public = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)).Public().(ed25519.PublicKey)
 		}
 	}
-	r := check(t, open(t, publish(t, 300)), o)
+	r := check(t, logs.Bucket(t, publish(t, 300)), o)
 	want(t, r, fsck.Damaged, "")
 	if len(r.Problems) > 20 || r.More == 0 {
 		t.Errorf("%d problems are listed and %d more: one kind crowds out the others", len(r.Problems), r.More)
 	}
 	if !strings.Contains(strings.Join(r.Notes, "\n"), "is this the trust file of this log?") {
 		t.Errorf("notes %q", r.Notes)
+	}
+}
+
+// A place that has traces of both, and no checkpoint, is told by the same rule each time.
+func TestKindIsNoChance(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"tile", "segments"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "a"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 30 {
+		if kind, err := fsck.Kind(t.Context(), logs.Bucket(t, dir)); err != nil || kind != "archive" {
+			t.Fatalf("%q %v", kind, err)
+		}
 	}
 }

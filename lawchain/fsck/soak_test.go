@@ -11,9 +11,9 @@ import (
 
 	"vaultmesh.org/vaultmesh/journal"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // A log of ten million receipts (VAULTMESH_SOAK_RECEIPTS; VAULTMESH_SOAK_DIR keeps it for the next run) opens in under a
@@ -32,7 +32,7 @@ func TestSoakLargeLog(t *testing.T) {
 	var best time.Duration
 	for range 3 {
 		began := time.Now()
-		l := sample.Open(t, filepath.Join(dir, "journal"))
+		l := logs.Open(t, filepath.Join(dir, "journal"))
 		if d := time.Since(began); best == 0 || d < best {
 			best = d
 		}
@@ -47,8 +47,8 @@ func TestSoakLargeLog(t *testing.T) {
 	}
 
 	began := time.Now()
-	l := sample.Open(t, filepath.Join(dir, "journal"))
-	b := open(t, filepath.Join(dir, "log"))
+	l := logs.Open(t, filepath.Join(dir, "journal"))
+	b := logs.Bucket(t, filepath.Join(dir, "log"))
 	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: b}).Publish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestSoakLargeLog(t *testing.T) {
 	t.Logf("publish: %v", time.Since(began))
 
 	o := options(t)
-	o.Now = sample.Start.Add(time.Duration(n+1) * time.Second)
+	o.Now = logs.Start.Add(time.Duration(n+1) * time.Second)
 	r, err := fsck.Published(t.Context(), b, o)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSoakLargeLog(t *testing.T) {
 
 // generate brings the log to n receipts: one in a hundred is a signed one of one of 10,000 subjects.
 func generate(t *testing.T, dir string, n int) {
-	l := sample.Open(t, dir)
+	l := logs.Open(t, dir)
 	defer l.Close(t)
 	have := 0
 	if cp := l.Checkpoint(); cp != nil {
@@ -87,7 +87,7 @@ func generate(t *testing.T, dir string, n int) {
 	for i := have; i < n; {
 		drafts := make([]receipt.Draft, 0, 5000)
 		for ; i < n && len(drafts) < cap(drafts); i++ {
-			d := receipt.Draft{Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject(sample.Domain), Actor: "node:test", Time: sample.Start.Add(time.Duration(i) * time.Second)}
+			d := receipt.Draft{Kind: receipt.TelemetryBatch, Subject: receipt.TelemetrySubject(logs.Domain), Actor: "node:test", Time: logs.Start.Add(time.Duration(i) * time.Second)}
 			if i%100 == 0 {
 				d.Kind, d.Subject = receipt.HaltSet, fmt.Sprintf("halt/%d", i/100%10_000)
 			}

@@ -36,6 +36,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -62,13 +63,15 @@ type Store struct {
 	dir  string
 	rand io.Reader
 	mu   sync.Mutex // held while key files are made or destroyed
+
+	named bool // guarded by mu: the folder was synced since a key was last put into it
 }
 
 // Open returns the store of the keys in dir, which is made if it is missing. What a killed process left half made there is
 // destroyed.
 func Open(dir string, rand io.Reader) (*Store, error) {
 	const op = "private.open"
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.Folder(dir, 0o700); err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, dir, "cannot make the folder").Because(err)
 	}
 	s := &Store{dir: dir, rand: rand}
@@ -111,7 +114,7 @@ func (s *Store) read(p vaultmesh.Principal) (key []byte, ok bool, err error) {
 	return key, true, nil
 }
 
-// make makes and syncs a key. s.mu is held.
+// make makes a key; what is left is to sync its name. s.mu is held.
 func (s *Store) make(p vaultmesh.Principal) ([]byte, error) {
 	key := make([]byte, chacha20poly1305.KeySize)
 	if _, err := io.ReadFull(s.rand, key); err != nil {
@@ -124,20 +127,24 @@ func (s *Store) make(p vaultmesh.Principal) ([]byte, error) {
 	_, err = f.Write(key)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
+		s.named = false
 		err = os.Rename(f.Name(), s.path(p))
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.destroy(f.Name()))
 	}
-	return key, s.syncDir()
+	return key, nil
 }
 
-func (s *Store) syncDir() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return err
+// name makes the names of the keys durable, unless they are. A key that is found may be one that an earlier call, or an
+// earlier process, could not sync. s.mu is held.
+func (s *Store) name() error {
+	if s.named {
+		return nil
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err := durable.Sync(s.dir)
+	s.named = err == nil
+	return err
 }
 
 // NewOpening returns a text with a fresh salt.
@@ -165,6 +172,9 @@ func (s *Store) Seal(p vaultmesh.Principal, o receipt.Opening) (Sealed, error) {
 	key, ok, err := s.read(p)
 	if err == nil && !ok {
 		key, err = s.make(p)
+	}
+	if err == nil {
+		err = s.name()
 	}
 	if err != nil {
 		return Sealed{}, vaultmesh.Errorf(vaultmesh.Unavailable, op, string(p), "no key to keep the text under").Because(err).WithFix("check the folder %s", s.dir)
@@ -312,5 +322,5 @@ func (s *Store) destroy(path string) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return s.syncDir()
+	return durable.Sync(s.dir)
 }

@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
@@ -218,4 +220,37 @@ func TestHalfMade(t *testing.T) {
 	if _, err := s.NewOpening(string(make([]byte, receipt.MaxPrivate+1))); vaultmesh.KindOf(err) != vaultmesh.TooLarge {
 		t.Errorf("too long: %v", err)
 	}
+}
+
+// A key that is found is not relied on before its name is durable: an earlier process may have been killed before it was.
+func TestFoundKeyIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	seal := func() {
+		t.Helper()
+		s, err := Open(dir, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := s.NewOpening("words")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		defer durable.Watch(func(d string) {
+			if d == dir {
+				entries, _ := os.ReadDir(d)
+				for _, e := range entries {
+					names = append(names, e.Name())
+				}
+			}
+		})()
+		if _, err := s.Seal("operator:ada", o); err != nil {
+			t.Fatal(err)
+		}
+		if len(names) != 1 || !strings.HasSuffix(names[0], ".key") {
+			t.Errorf("the folder was synced with %v", names)
+		}
+	}
+	seal()
+	seal()
 }

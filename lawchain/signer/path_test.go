@@ -4,8 +4,6 @@ package signer_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"fmt"
 	"slices"
 	"testing"
@@ -17,6 +15,7 @@ import (
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/signer"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // remote signs checkpoints with a key that lives elsewhere: what this package keeps out of the commit path, put there to
@@ -33,13 +32,6 @@ func (r remote) Sign(message []byte) ([]byte, error) {
 	}
 	return r.key.Sign(context.Background(), message)
 }
-
-type memory struct{ ed25519.PrivateKey }
-
-func (m memory) Sign(message []byte) ([]byte, error) {
-	return ed25519.Sign(m.PrivateKey, message), nil
-}
-func (m memory) KeyID() string { return receipt.KeyID(m.Public().(ed25519.PublicKey)) }
 
 // BenchmarkCommit shows what a signature of the checkpoint by a key that is not in memory does to a commit: one receipt in
 // one commit, one caller (the latency) and 64 callers (group commit). "delegated" is what the product does: the root in
@@ -66,24 +58,13 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 func commits(b *testing.B, hsm signer.Key, isRemote bool, delay time.Duration, callers int) {
-	sk, vk, err := note.GenerateKey(rand.Reader, "vaultmesh.org/log/bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, _ := note.NewSigner(sk)
-	v, _ := note.NewVerifier(vk)
-	if isRemote {
-		s = remote{s, hsm, delay}
-	}
-	log := lawchain.New(lawchain.Options{Domain: "bench", Signer: s, Verifier: v, Receipts: memory{ed25519.NewKeyFromSeed(make([]byte, 32))}})
-	j, err := journal.Open(b.TempDir(), journal.Options{Seal: log.Seal, OnDurable: log.Durable})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer j.Close()
-	if err := log.Load(j); err != nil {
-		b.Fatal(err)
-	}
+	log := logs.Open(b, b.TempDir(), func(o *lawchain.Options, _ *journal.Options) {
+		if isRemote {
+			o.Signer = remote{o.Signer, hsm, delay}
+		}
+	})
+	defer log.Close(b)
+	j := log.J
 	work, took := make(chan int), make(chan time.Duration, b.N)
 	done := make(chan error, callers)
 	for c := range callers {

@@ -31,6 +31,8 @@ type token struct {
 	c      Config
 	public ed25519.PublicKey
 
+	turn chan struct{} // holds one value while Sign has a call in the library: nobody else waits in there
+
 	mu      sync.Mutex // held while the token works
 	module  *pkcs11.Ctx
 	session pkcs11.SessionHandle
@@ -71,8 +73,10 @@ func is(err error, code uint) bool {
 	return errors.As(err, &e) && uint(e) == code
 }
 
+func newToken(c Config) *token { return &token{c: c, turn: make(chan struct{}, 1)} }
+
 func openPKCS11(c Config) (Key, error) {
-	t := &token{c: c}
+	t := newToken(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.login(); err != nil {
@@ -192,7 +196,10 @@ func (t *token) Public() ed25519.PublicKey { return t.public }
 
 func (t *token) Where() string { return "PKCS#11 token " + t.c.Token + ", key " + t.c.Key }
 
+// Close waits for the call that is under way.
 func (t *token) Close() error {
+	t.turn <- struct{}{}
+	defer func() { <-t.turn }()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.logout()
@@ -200,21 +207,31 @@ func (t *token) Close() error {
 }
 
 // Sign asks the token. A call into the library cannot be interrupted: where ctx or the timeout ends first, the caller
-// gets an error, and the next one waits until the library has returned.
+// gets an error, and the next one waits until the library has returned, for as long as its own time lasts. So there is one
+// call under way at most, for which Close waits, and whoever gave up before their turn is not signed for.
 func (t *token) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	type result struct {
 		signature []byte
 		err       error
 	}
 	done := make(chan result, 1)
+	timer := time.NewTimer(t.c.Timeout)
+	defer timer.Stop()
+	late := vaultmesh.Errorf(vaultmesh.Unavailable, "key.sign", t.Where(), "the token did not sign in time")
+	select {
+	case t.turn <- struct{}{}:
+	case <-timer.C:
+		return nil, late
+	case <-ctx.Done():
+		return nil, late.Because(ctx.Err())
+	}
 	go func() {
+		defer func() { <-t.turn }()
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		s, err := t.sign(message)
 		done <- result{s, err}
 	}()
-	timer := time.NewTimer(t.c.Timeout)
-	defer timer.Stop()
 	select {
 	case r := <-done:
 		if r.err != nil {
@@ -224,7 +241,7 @@ func (t *token) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "key.sign", t.Where(), "the token did not sign in time").Because(ctx.Err())
+	return nil, late.Because(ctx.Err())
 }
 
 // sign signs, once more with a new session where the old one is gone; mu is held.
@@ -253,7 +270,7 @@ func (t *token) sign(message []byte) (signature []byte, err error) {
 // is taken.
 func Generate(c Config) (ed25519.PublicKey, error) {
 	const op = "pkcs11.generate"
-	t := &token{c: c}
+	t := newToken(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.login(); err != nil {

@@ -21,8 +21,8 @@ import (
 	"vaultmesh.org/vaultmesh/receipt"
 )
 
-// Key signs with one ed25519 key. It is safe for concurrent use. Sign returns 64 bytes that were verified with Public
-// before they are returned: a broken token or a lying service is an error of kind Corrupt, never a bad signature. An
+// Key signs with one ed25519 key. It is safe for concurrent use. Sign returns 64 bytes; those of a token or a service were
+// verified with Public first: a broken token or a lying service is an error of kind Corrupt, never a bad signature. An
 // error of kind Unavailable may pass; any other does not.
 type Key interface {
 	Public() ed25519.PublicKey

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,5 +260,27 @@ func TestVaultTransit(t *testing.T) {
 		if _, err := signer.Open(t.Context(), c); vaultmesh.KindOf(err) != vaultmesh.Invalid || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", addr, err)
 		}
+	}
+}
+
+// A redirect is not followed: the token would be given to whoever it names.
+func TestVaultDoesNotFollow(t *testing.T) {
+	var asked atomic.Int32
+	elsewhere := newTransit("s.right")
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		elsewhere.ServeHTTP(w, r)
+	}))
+	defer other.Close()
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+r.URL.Path, status) }))
+		k, err := signer.Open(t.Context(), signer.Config{Provider: "vault", Address: web.URL, Key: "root", TokenFile: secretFile(t, "token", "s.right"), Timeout: 5 * time.Second})
+		if err == nil {
+			t.Errorf("%d: opened %s", status, k.Where())
+		}
+		web.Close()
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("another server was asked %d times", n)
 	}
 }

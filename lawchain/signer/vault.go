@@ -57,8 +57,20 @@ func openVault(ctx context.Context, c Config) (Key, error) {
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}
-	t := &transit{c: c, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	t := &transit{c: c, http: &http.Client{Transport: direct{transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	return t, t.find(ctx)
+}
+
+// direct takes a redirect for a failure: it is not followed, and it is no answer.
+type direct struct{ http.RoundTripper }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := d.RoundTripper.RoundTrip(r)
+	if err == nil && answer.StatusCode/100 == 3 {
+		_ = answer.Body.Close()
+		return nil, errors.New("the server points to another address, which is not asked")
+	}
+	return answer, err
 }
 
 func loopback(host string) bool {
@@ -116,8 +128,9 @@ func (t *transit) authorised() (*api.Client, error) {
 		return nil, err
 	}
 	// Made anew each time, and of the configuration alone: what the VAULT_ environment says (another address, no
-	// verification) must not decide where a root key is asked.
-	client, err := api.NewClient(&api.Config{Address: t.c.Address, HttpClient: t.http, Timeout: t.c.Timeout, MaxRetries: 1, MinRetryWait: 200 * time.Millisecond, MaxRetryWait: time.Second})
+	// verification) must not decide where a root key is asked. Nor does a redirect: the token
+	// would go along.
+	client, err := api.NewClient(&api.Config{Address: t.c.Address, HttpClient: t.http, DisableRedirects: true, Timeout: t.c.Timeout, MaxRetries: 1, MinRetryWait: 200 * time.Millisecond, MaxRetryWait: time.Second})
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, "vault.open", t.Where(), "no client can be made for it").Because(err)
 	}

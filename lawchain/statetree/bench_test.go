@@ -16,6 +16,7 @@ import (
 
 var (
 	benchTwins   = flag.Int("twins", 10_000, "twins of BenchmarkUpdate")
+	benchBound   = flag.Int64("bound", 64<<20, "bytes that BenchmarkUpdate keeps at most")
 	benchChanged = flag.Int("changed", 1000, "twins that change between two roots of BenchmarkUpdate")
 )
 
@@ -24,6 +25,7 @@ var (
 func BenchmarkUpdate(b *testing.B) {
 	w := open(b, b.TempDir())
 	defer w.close()
+	w.tree.o.MaxBytes, w.tree.o.Window = *benchBound, 1000*time.Hour
 	w.define(0, *benchTwins)
 	for i := 0; i < *benchTwins; i += 1000 {
 		w.submit(func(tx journal.Tx) error {
@@ -44,9 +46,10 @@ func BenchmarkUpdate(b *testing.B) {
 	heap, disk = heapSize()-heap, diskSize(b, w.dir)-disk
 	r := rand.New(rand.NewPCG(1, 1))
 	n, bytes, pages := 0, 0, 0
-	var spent, worst time.Duration
+	var spent, worst, pruning time.Duration
+	kept := int64(0)
 	for b.Loop() {
-		w.pass(time.Minute)
+		w.pass(5 * time.Second)
 		w.submit(func(tx journal.Tx) error {
 			for range *benchChanged {
 				if err := w.report(tx, r.IntN(*benchTwins), n); err != nil {
@@ -60,6 +63,11 @@ func BenchmarkUpdate(b *testing.B) {
 		}
 		s := w.tree.Stats()
 		n++
+		begin := time.Now()
+		if err := w.tree.Prune(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		pruning, kept = pruning+time.Since(begin), max(kept, w.tree.Stats().Kept)
 		spent, worst, bytes, pages = spent+s.Duration, max(worst, s.Duration), bytes+s.Bytes, pages+s.Pages
 	}
 	b.ReportMetric(firstTook.Seconds(), "s/first-root")
@@ -69,6 +77,9 @@ func BenchmarkUpdate(b *testing.B) {
 	b.ReportMetric(float64(spent.Milliseconds())/float64(n), "ms/root")
 	b.ReportMetric(float64(worst.Milliseconds()), "ms-worst")
 	b.ReportMetric(float64(bytes)/float64(n), "B/root")
+	b.ReportMetric(float64(kept), "B-kept-at-most")
+	b.ReportMetric(float64(len(w.tree.kept())), "roots-left")
+	b.ReportMetric(float64(pruning.Microseconds())/float64(n)/1000, "ms-prune/root")
 	b.ReportMetric(float64(pages)/float64(n), "pages/root")
 	begin = time.Now()
 	const proofs = 1000

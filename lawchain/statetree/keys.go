@@ -14,9 +14,11 @@ import (
 //	s/n/<version><depth: 1><nibbles>   page, see page.encode; the nibbles of its place, two to a byte
 //	s/d/<version><path: 32>      document that came under the path with this version
 //	s/o/<version><chunk: 4>      what the version replaced: see replacedPage and replacedDocument
+//	s/b                          how many bytes s/n, s/d and s/o have in all, keys and values (8)
 //	s/v/<twin>                   version of the twin in the tree (8), version of the tree that brought it (8)
 var (
 	keyMeta        = []byte("s/m")
+	keyBytes       = []byte("s/b")
 	rootPrefix     = []byte("s/r/")
 	pagePrefix     = []byte("s/n/")
 	documentPrefix = []byte("s/d/")

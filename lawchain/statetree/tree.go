@@ -13,12 +13,16 @@
 // newest one and appends the receipt, atomically. What is written before it is reachable from nothing: a crash at any
 // point leaves the old root in force, and the next start deletes every record of a later version.
 //
+// Whoever is about to show somebody all of a subject asks for a root first ([Tree.Fresh]), so that the checkpoint that is
+// cosigned and dated for it covers the root.
+//
 // # How it is stored
 //
 // The binary tree is stored in pages of four levels: a page has up to sixteen children, each a leaf or another page, and
 // is never changed; a change writes new pages from itself up to the root, under a new version. A version is a number that
 // grows by one with each root. What a version replaced is listed under it, so that pruning deletes exactly that once no
-// root older than the version is wanted any more.
+// root older than the version is wanted any more, or exactly that of it which came between two roots that are next to one
+// another. What is kept for roots within the window is bounded in bytes: see [Options.MaxBytes].
 //
 // Keys never leave the tree: neither twins nor subjects can be removed from a domain.
 package statetree
@@ -60,6 +64,10 @@ type Options struct {
 
 	Interval time.Duration // between two roots while anything changes; default 5 s
 	Window   time.Duration // how long a root can be proved against; default 24 h; the newest one always can
+	// MaxBytes bounds what is kept of the tree for all its roots; default 1 GiB. Where it is reached, roots within the window
+	// are given up: first so that those left are the closer together the younger they are, then the oldest. The newest is
+	// always kept, whatever it needs.
+	MaxBytes int64
 	Now      func() time.Time
 	Logger   *slog.Logger
 }
@@ -82,6 +90,12 @@ type Tree struct {
 	clean bool           // nothing of an unfinished version is stored
 	part  int            // fixed at creation: partSize, less in tests
 
+	warned bool // that the newest root alone is too large
+
+	bytes atomic.Int64 // kept: pages, documents and lists, with their keys; changed by the goroutine that updates
+
+	asked chan chan struct{} // Fresh asks Run for a root; what is sent is closed when that is done
+
 	mu    sync.RWMutex
 	meta  meta     // guarded by mu: the newest root
 	roots []stored // guarded by mu: those that can be proved against, ascending
@@ -96,6 +110,7 @@ type Stats struct {
 	Changed  int           // keys that were new or had another document
 	Pages    int           // written
 	Bytes    int           // written, documents and pages
+	Kept     int64         // bytes that are kept for all roots, as of the last update or pruning
 	Duration time.Duration // of the whole update
 }
 
@@ -151,10 +166,13 @@ func Open(o Options) (*Tree, error) {
 	if o.Window <= 0 {
 		o.Window = 24 * time.Hour
 	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 1 << 30
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	t := &Tree{o: o, part: partSize}
+	t := &Tree{o: o, part: partSize, asked: make(chan chan struct{})}
 	t.stats.Store(&Stats{})
 	v, ok, err := o.Journal.Get(keyMeta)
 	if err != nil || !ok {
@@ -167,6 +185,9 @@ func Open(o Options) (*Tree, error) {
 		return t, nil
 	}
 	t.meta = m
+	if err := t.countBytes(); err != nil {
+		return nil, err
+	}
 	err = o.Journal.Scan(rootPrefix, after(rootPrefix), func(k, v []byte) (bool, error) {
 		m, ok := decodeMeta(v)
 		if !ok || len(k) != len(rootPrefix)+8 {
@@ -187,6 +208,7 @@ func (t *Tree) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.meta, t.roots, t.snap, t.clean = meta{}, nil, nil, false
+	t.bytes.Store(0)
 }
 
 // Run updates and prunes until ctx ends. A failure is logged and tried again; it never stops the node.
@@ -194,26 +216,88 @@ func (t *Tree) Run(ctx context.Context) {
 	tick := time.NewTicker(t.o.Interval)
 	defer tick.Stop()
 	for {
-		if _, err := t.Update(ctx); err != nil && ctx.Err() == nil {
-			t.o.Logger.Warn("no root of the state; it is tried again", "error", err)
-			if vaultmesh.KindOf(err) == vaultmesh.Corrupt {
-				t.o.Logger.Error("the stored state tree is damaged and is built anew", "error", err)
-				t.forget()
-			}
-		}
+		began := time.Now()
+		t.update(ctx)
 		if err := t.Prune(ctx); err != nil && ctx.Err() == nil {
 			t.o.Logger.Warn("cannot prune the state tree", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		for due := false; !due; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				due = true
+			case done := <-t.asked:
+				began = t.answer(ctx, done, began)
+			}
 		}
 	}
 }
 
+// askedPause is the least time from the beginning of one root to that of one that is asked for, so that bundles do not make
+// more roots than the log can bear.
+const askedPause = time.Second
+
+// answer appends a root for all who ask until it begins, and returns when it began.
+func (t *Tree) answer(ctx context.Context, first chan struct{}, last time.Time) time.Time {
+	waiting := []chan struct{}{first}
+	pause := time.NewTimer(min(askedPause, t.o.Interval) - time.Since(last))
+	defer pause.Stop()
+	for more := true; more; {
+		select {
+		case <-ctx.Done():
+			return last
+		case done := <-t.asked:
+			waiting = append(waiting, done)
+		case <-pause.C:
+			more = false
+		}
+	}
+	began := time.Now()
+	t.update(ctx)
+	for _, done := range waiting {
+		close(done)
+	}
+	return began
+}
+
+// Fresh has Run append a root of what the log holds now, unless nothing changed since the newest one, and waits for it: at
+// most as long as ctx lasts. One root serves all who wait. An update that failed ends the wait as well: Newest tells which
+// root there is.
+func (t *Tree) Fresh(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case t.asked <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// update appends a root if anything changed, and gives up a tree that is damaged.
+func (t *Tree) update(ctx context.Context) {
+	_, err := t.Update(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	t.o.Logger.Warn("no root of the state; it is tried again", "error", err)
+	if vaultmesh.KindOf(err) == vaultmesh.Corrupt {
+		t.o.Logger.Error("the stored state tree is damaged and is built anew", "error", err)
+		t.forget()
+	}
+}
+
 // Stats returns what the latest root cost.
-func (t *Tree) Stats() Stats { return *t.stats.Load() }
+func (t *Tree) Stats() Stats {
+	s := *t.stats.Load()
+	s.Kept = t.bytes.Load()
+	return s
+}
 
 // Newest returns the newest root; ok is false before the first one.
 func (t *Tree) Newest() (Root, bool) {
@@ -262,14 +346,19 @@ func (t *Tree) submit(ctx context.Context, lane journal.Lane, op journal.Op) err
 	}
 }
 
-// finish names the new version as the newest one and appends its receipt, in one operation.
-func (t *Tree) finish(ctx context.Context, next meta, replaced []byte) (meta, error) {
+// finish names the new version as the newest one and appends its receipt, in one operation. written is how many bytes of the
+// version are stored already.
+func (t *Tree) finish(ctx context.Context, next meta, replaced []byte, written int64) (meta, error) {
 	next.root.Time = t.o.Now().UTC().Truncate(time.Microsecond)
 	body, err := receipt.Body(receipt.StateBody{Root: next.root.Hash, Size: next.root.Size, Entries: next.root.Entries})
 	if err != nil {
 		return meta{}, err
 	}
 	draft := receipt.Draft{Kind: receipt.StateRoot, Subject: receipt.StateSubject(t.o.Domain), Actor: t.o.Actor, Time: next.root.Time, Body: body}
+	kept := t.bytes.Load() + written
+	if len(replaced) > 0 {
+		kept += int64(len(keyReplaced(0, 0)) + len(replaced))
+	}
 	err = t.submit(ctx, journal.Commands, func(tx journal.Tx) error {
 		index, _, err := t.o.Log.Append(tx, draft)
 		if err != nil {
@@ -281,11 +370,13 @@ func (t *Tree) finish(ctx context.Context, next meta, replaced []byte) (meta, er
 		if len(replaced) > 0 {
 			tx.Put(keyReplaced(next.version, lastChunk), replaced)
 		}
+		tx.Put(keyBytes, binary.BigEndian.AppendUint64(nil, uint64(kept)))
 		return nil
 	})
 	if err != nil {
 		return meta{}, err
 	}
+	t.bytes.Store(kept)
 	t.mu.Lock()
 	t.meta = next
 	t.roots = append(t.roots, stored{uint64(next.root.Receipt), next.version, next.root.Time.UnixMicro()})

@@ -442,6 +442,6 @@ func FuzzDecodePage(f *testing.F) {
 		if string(pg.encode()) != string(b) {
 			t.Fatal("two texts of one page")
 		}
-		_, _ = replacedKeys(b)
+		_, _, _ = replacedKeys(b, 0)
 	})
 }

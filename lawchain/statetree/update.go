@@ -57,7 +57,7 @@ func (t *Tree) Update(ctx context.Context) (changed bool, err error) {
 	if err := b.build(src, &next); err != nil {
 		return false, err
 	}
-	if next, err = t.finish(ctx, next, b.replaced); err != nil {
+	if next, err = t.finish(ctx, next, b.replaced, b.kept); err != nil {
 		return false, err
 	}
 	t.snap, t.clean = twins, true
@@ -74,7 +74,7 @@ func (t *Tree) sweep(ctx context.Context, version uint64) error {
 		return nil
 	}
 	if version == 0 { // of another form, or damaged, and given up
-		if err := t.deleteKeys(ctx, [][]byte{keyMeta}); err != nil {
+		if err := t.deleteKeys(ctx, [][]byte{keyMeta, keyBytes}); err != nil {
 			return err
 		}
 	}
@@ -143,6 +143,7 @@ type builder struct {
 	changed int
 	pages   int
 	written int
+	kept    int64 // of what is written, what stays until it is pruned
 }
 
 type put struct{ key, value []byte }
@@ -213,7 +214,7 @@ func (b *builder) collect(src sources, p part, room int) ([]change, error) {
 		}
 		doc = r.AppendDocument(doc[:0])
 		v := binary.BigEndian.AppendUint64(make([]byte, 0, 16), r.Version())
-		b.put(keyTwin(id), binary.BigEndian.AppendUint64(v, b.version))
+		b.write(keyTwin(id), binary.BigEndian.AppendUint64(v, b.version))
 		return add(path, doc)
 	})
 	if err != nil {
@@ -302,7 +303,13 @@ func (b *builder) replace(kind byte, version uint64, at []byte) {
 	}
 }
 
+// put writes a record that stays until it is pruned.
 func (b *builder) put(key, value []byte) {
+	b.kept += int64(len(key) + len(value))
+	b.write(key, value)
+}
+
+func (b *builder) write(key, value []byte) {
 	b.puts = append(b.puts, put{key, value})
 	b.size += len(key) + len(value)
 	b.written += len(key) + len(value)

@@ -3,20 +3,17 @@ package statetree
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/dtdl"
@@ -24,6 +21,7 @@ import (
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/proof/state"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/twin"
 )
 
@@ -37,13 +35,6 @@ const model = `[{"@context":"dtmi:dtdl:context;4","@id":"dtmi:test:Line;1","@typ
   {"@type":"Telemetry","name":"loading","schema":"double"}]}]`
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
-type signer ed25519.PrivateKey
-
-func (s signer) Sign(m []byte) ([]byte, error) { return ed25519.Sign(ed25519.PrivateKey(s), m), nil }
-func (s signer) KeyID() string {
-	return receipt.KeyID(ed25519.PrivateKey(s).Public().(ed25519.PublicKey))
-}
 
 // world is a small domain on a real journal.
 type world struct {
@@ -74,21 +65,14 @@ func (w *world) pass(d time.Duration) {
 func open(t testing.TB, dir string) *world {
 	t.Helper()
 	w := &world{t: t, dir: dir, now: start}
-	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("deterministic", 10)), "vaultmesh.test/log")
-	must(t, err)
-	s, err := note.NewSigner(sk)
-	must(t, err)
-	v, err := note.NewVerifier(vk)
-	must(t, err)
-	w.l = lawchain.New(lawchain.Options{Domain: "test", Signer: s, Verifier: v, Receipts: signer(ed25519.NewKeyFromSeed(make([]byte, 32))),
-		Unsigned: func(kind string) bool { return kind != receipt.StateRoot }})
-	w.j, err = journal.Open(dir, journal.Options{Ballast: -1, Seal: w.l.Seal, OnDurable: w.l.Durable, Failpoint: func(p string) {
+	log := logs.Open(t, dir, logs.Failpoint(func(p string) {
 		if w.fail != nil {
 			w.fail(p)
 		}
-	}})
-	must(t, err)
-	must(t, w.l.Load(w.j))
+	}), func(o *lawchain.Options, _ *journal.Options) {
+		o.Unsigned = func(kind string) bool { return kind != receipt.StateRoot }
+	})
+	w.j, w.l = log.J, log.Log
 	set, err := dtdl.Parse([]dtdl.Document{{Name: "model.json", Data: []byte(model)}}, dtdl.Options{})
 	must(t, err)
 	w.twins = twin.NewStore(twin.Options{Models: set, Now: w.clock})

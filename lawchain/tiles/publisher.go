@@ -20,6 +20,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
+	"vaultmesh.org/vaultmesh/lawchain/internal/fault"
 )
 
 // Options of a publisher. Log and Bucket are required.
@@ -52,6 +53,7 @@ const (
 type Publisher struct {
 	o       Options
 	metrics metrics
+	fault   fault.Fault
 	partial collector
 
 	published atomic.Uint64 // size of the published tree; set with mu held
@@ -162,8 +164,13 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	defer p.mu.Unlock()
 	err := p.publish(ctx)
 	p.metrics.done(err)
+	p.fault.Note(time.Now(), err)
 	return err
 }
+
+// Failing returns the error of the last attempt to publish, nil where it succeeded or none was made, and since when every
+// one has failed.
+func (p *Publisher) Failing() (since time.Time, err error) { return p.fault.Last() }
 
 func (p *Publisher) publish(ctx context.Context) error {
 	cp := p.o.Log.Published()

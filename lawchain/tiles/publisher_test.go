@@ -12,29 +12,26 @@ import (
 	"time"
 
 	"github.com/transparency-dev/formats/log"
-	"go.uber.org/goleak"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
+func TestMain(m *testing.M) { logs.Main(m) }
 
 // readLog recomputes the root from the published objects alone, as a stranger would.
 func readLog(t *testing.T, b bucket.Bucket) (size uint64) {
 	t.Helper()
-	_, v, _ := sample.LogKey()
+	v := logs.Notes.Verifier
 	ctx := t.Context()
 	raw, err := b.Get(ctx, tiles.Checkpoint, tiles.MaxCheckpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cp, _, _, err := log.ParseCheckpoint(raw, sample.Origin, v)
+	cp, _, _, err := log.ParseCheckpoint(raw, logs.Origin, v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,22 +80,12 @@ func names(t *testing.T, b bucket.Bucket) (all []string) {
 	return all
 }
 
-func open(t *testing.T, address string) bucket.Bucket {
-	t.Helper()
-	b, err := bucket.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b
-}
-
 // Every publication is complete; a restart resumes where the bucket ends; partial tiles go after the grace and not
 // before it.
 func TestPublish(t *testing.T) {
 	for _, address := range []string{t.TempDir(), "mem://"} {
 		t.Run(address[:3], func(t *testing.T) {
-			l, b := sample.Open(t, t.TempDir()), open(t, address)
+			l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, address)
 			defer l.Close(t)
 			p := tiles.New(tiles.Options{Log: l.Log, Bucket: b, Grace: time.Hour})
 			if err := p.Publish(t.Context()); err != nil {
@@ -166,8 +153,8 @@ func TestPublish(t *testing.T) {
 // A bucket that the log does not extend is refused, and nothing in it is changed.
 func TestRefusedBucket(t *testing.T) {
 	dir := t.TempDir()
-	b := open(t, "file://"+dir)
-	l := sample.Open(t, t.TempDir())
+	b := logs.Bucket(t, "file://"+dir)
+	l := logs.Open(t, t.TempDir())
 	l.Grow(t, 10)
 	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: b}).Publish(t.Context()); err != nil {
 		t.Fatal(err)
@@ -177,13 +164,13 @@ func TestRefusedBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, prepare := range map[string]func(t *testing.T, l *sample.Log){
-		"empty":   func(*testing.T, *sample.Log) {},
-		"shorter": func(t *testing.T, l *sample.Log) { l.Grow(t, 4) },
-		"forked":  func(t *testing.T, l *sample.Log) { l.Put(t, sample.Draft(1)); l.Grow(t, 12) },
+	for name, prepare := range map[string]func(t *testing.T, l *logs.Log){
+		"empty":   func(*testing.T, *logs.Log) {},
+		"shorter": func(t *testing.T, l *logs.Log) { l.Grow(t, 4) },
+		"forked":  func(t *testing.T, l *logs.Log) { l.Put(t, logs.Draft(1)); l.Grow(t, 12) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := sample.Open(t, t.TempDir())
+			l := logs.Open(t, t.TempDir())
 			defer l.Close(t)
 			prepare(t, l)
 			p := tiles.New(tiles.Options{Log: l.Log, Bucket: b})
@@ -199,7 +186,7 @@ func TestRefusedBucket(t *testing.T) {
 	}
 	for name, text := range map[string]string{"no checkpoint at all": "hello\n", "another log": "other.example/log\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n— x AAAA\n"} {
 		t.Run(name, func(t *testing.T) {
-			l, b := sample.Open(t, t.TempDir()), open(t, "mem://")
+			l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, "mem://")
 			defer l.Close(t)
 			l.Grow(t, 3)
 			if err := b.Replace(t.Context(), tiles.Checkpoint, []byte(text)); err != nil {
@@ -214,8 +201,8 @@ func TestRefusedBucket(t *testing.T) {
 
 // Two writers of one bucket, a node and its copy, find each other out before anything is overwritten.
 func TestSecondWriter(t *testing.T) {
-	b := open(t, "mem://")
-	first, second := sample.Open(t, t.TempDir()), sample.Open(t, t.TempDir())
+	b := logs.Bucket(t, "mem://")
+	first, second := logs.Open(t, t.TempDir()), logs.Open(t, t.TempDir())
 	defer first.Close(t)
 	defer second.Close(t)
 	first.Grow(t, 5)
@@ -227,7 +214,7 @@ func TestSecondWriter(t *testing.T) {
 		}
 	}
 	first.Grow(t, 1)
-	second.Put(t, sample.Draft(99))
+	second.Put(t, logs.Draft(99))
 	if err := p.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -239,42 +226,14 @@ func TestSecondWriter(t *testing.T) {
 	}
 }
 
-var errBroken = errors.New("broken on purpose")
-
-// breaking is a bucket of which the n-th change fails, before or after it has happened, and all that follow.
-type breaking struct {
-	bucket.Bucket
-	left  int
-	after bool
-}
-
-func (b *breaking) change(f func() error) error {
-	b.left--
-	if b.left > 0 {
-		return f()
-	}
-	if b.left == 0 && b.after {
-		_ = f()
-	}
-	return vaultmesh.Errorf(vaultmesh.Unavailable, "test", "", "no").Because(errBroken)
-}
-
-func (b *breaking) Create(ctx context.Context, name string, data []byte, r bucket.Retention) error {
-	return b.change(func() error { return b.Bucket.Create(ctx, name, data, r) })
-}
-
-func (b *breaking) Replace(ctx context.Context, name string, data []byte) error {
-	return b.change(func() error { return b.Bucket.Replace(ctx, name, data) })
-}
-
 // Wherever a publication is cut short, what the bucket's checkpoint needs is there, and the next process completes it.
 func TestCutShort(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	l := sample.Open(t, t.TempDir())
+	l := logs.Open(t, t.TempDir())
 	defer l.Close(t)
-	b := open(t, t.TempDir())
+	b := logs.Bucket(t, t.TempDir())
 	l.Grow(t, 250)
 	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: b}).Publish(t.Context()); err != nil {
 		t.Fatal(err)
@@ -282,9 +241,9 @@ func TestCutShort(t *testing.T) {
 	published := uint64(250)
 	for round := range 40 {
 		l.Grow(t, 1+rng.IntN(300))
-		broken := &breaking{Bucket: b, left: 1 + round%8, after: round%2 == 0}
+		broken := &logs.Breaking{Bucket: b, Left: 1 + round%8, After: round%2 == 0}
 		err := tiles.New(tiles.Options{Log: l.Log, Bucket: broken, Parallel: 1}).Publish(t.Context())
-		if err != nil && !errors.Is(err, errBroken) {
+		if err != nil && !errors.Is(err, logs.ErrBroken) {
 			t.Fatal(err)
 		}
 		if size := readLog(t, b); size < published {
@@ -303,7 +262,7 @@ func TestCutShort(t *testing.T) {
 
 // A tile that says something else than the journal is an alarm, not something to overwrite.
 func TestTileWithOtherBytes(t *testing.T) {
-	l, b := sample.Open(t, t.TempDir()), open(t, "mem://")
+	l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, "mem://")
 	defer l.Close(t)
 	l.Grow(t, 3)
 	if err := b.Replace(t.Context(), "tile/0/000.p/3", make([]byte, 96)); err != nil {
@@ -319,13 +278,13 @@ func TestTileWithOtherBytes(t *testing.T) {
 
 // Run goes on through failures, and publishes the end when the node stops.
 func TestRun(t *testing.T) {
-	l := sample.Open(t, t.TempDir())
+	l := logs.Open(t, t.TempDir())
 	defer l.Close(t)
 	dir := filepath.Join(t.TempDir(), "blocked")
 	if err := os.WriteFile(dir, nil, 0o600); err != nil { // a file in the place of the folder: nothing can be written
 		t.Fatal(err)
 	}
-	b := open(t, dir)
+	b := logs.Bucket(t, dir)
 	p := tiles.New(tiles.Options{Log: l.Log, Bucket: b, Interval: time.Millisecond})
 	l.Grow(t, 3)
 	if err := p.Publish(t.Context()); err == nil {

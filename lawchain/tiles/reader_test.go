@@ -17,8 +17,8 @@ import (
 	tessera "github.com/transparency-dev/tessera/fsck"
 
 	"vaultmesh.org/vaultmesh"
-	"vaultmesh.org/vaultmesh/lawchain/internal/sample"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
@@ -71,8 +71,8 @@ func TestTesseraReadsS3(t *testing.T) {
 
 func stockReader(t *testing.T, address string, fetcher func(*testing.T) tessera.Fetcher) {
 	ctx := t.Context()
-	_, v, _ := sample.LogKey()
-	l, b := sample.Open(t, t.TempDir()), open(t, address)
+	v := logs.Notes.Verifier
+	l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, address)
 	defer l.Close(t)
 	p := tiles.New(tiles.Options{Log: l.Log, Bucket: b})
 	f := fetcher(t)
@@ -86,7 +86,7 @@ func stockReader(t *testing.T, address string, fetcher func(*testing.T) tessera.
 		if err := p.Publish(ctx); err != nil {
 			t.Fatal(err)
 		}
-		cp, _, _, err := client.FetchCheckpoint(ctx, f.ReadCheckpoint, v, sample.Origin)
+		cp, _, _, err := client.FetchCheckpoint(ctx, f.ReadCheckpoint, v, logs.Origin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func stockReader(t *testing.T, address string, fetcher func(*testing.T) tessera.
 
 // stockCheck is Tessera's own check of a whole log. It is asked of sound logs only: on damage it may hang (v1.0.4).
 func stockCheck(ctx context.Context, f tessera.Fetcher) error {
-	_, v, _ := sample.LogKey()
+	v := logs.Notes.Verifier
 	hash := func(raw []byte) (hashes [][]byte, err error) {
 		var b api.EntryBundle
 		if err := b.UnmarshalText(raw); err != nil {
@@ -168,13 +168,13 @@ func stockCheck(ctx context.Context, f tessera.Fetcher) error {
 		}
 		return hashes, nil
 	}
-	return tessera.New(sample.Origin, v, f, hash, tessera.Opts{N: 2}).Check(ctx)
+	return tessera.New(logs.Origin, v, f, hash, tessera.Opts{N: 2}).Check(ctx)
 }
 
 // A store that stands still or is gone is an error that passes; the log is published when it is back.
 func TestStoreStandsStill(t *testing.T) {
 	store := peers.Versity(t, t.TempDir())
-	l, b := sample.Open(t, t.TempDir()), open(t, store.Bucket(t, "published", false))
+	l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, store.Bucket(t, "published", false))
 	defer l.Close(t)
 	l.Grow(t, 300)
 	p := tiles.New(tiles.Options{Log: l.Log, Bucket: b, Timeout: 300 * time.Millisecond})
@@ -196,7 +196,7 @@ func TestStoreStandsStill(t *testing.T) {
 // A full store keeps the published log as it is; with space again, the same publisher goes on.
 func TestStoreIsFull(t *testing.T) {
 	store := peers.SmallVersity(t, 1<<20)
-	l, b := sample.Open(t, t.TempDir()), open(t, store.Bucket(t, "small", false))
+	l, b := logs.Open(t, t.TempDir()), logs.Bucket(t, store.Bucket(t, "small", false))
 	defer l.Close(t)
 	l.Grow(t, 10)
 	p := tiles.New(tiles.Options{Log: l.Log, Bucket: b})

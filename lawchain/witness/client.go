@@ -15,8 +15,13 @@ import (
 	"vaultmesh.org/vaultmesh/lawchain/internal/remote"
 )
 
-// maxAhead is how far the time of a cosignature may lie in the future: the clocks of witnesses are not ours.
-const maxAhead = 10 * time.Minute
+// maxAhead is how far the time of a cosignature may lie in the future: the clocks of witnesses are not ours. maxBehind is how
+// far it may lie before the request: a witness may answer with a cosignature that it made before, and one of another day dates
+// nothing and tells of a clock that is wrong.
+const (
+	maxAhead  = 10 * time.Minute
+	maxBehind = 24 * time.Hour
+)
 
 // Client asks one witness. It is safe for concurrent use.
 type Client struct {
@@ -41,17 +46,18 @@ var errProof = vaultmesh.Errorf(vaultmesh.Conflict, "witness.ask", "", "the witn
 var plainClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // Add submits a checkpoint and returns the witness's signatures over it, verified: unknown keys are ignored, and a
-// cosignature that does not verify, or whose time lies in the future, is an error of kind Corrupt. A 409 is a
+// cosignature that does not verify, or whose time lies in the future or long before the request, is an error of kind Corrupt. A 409 is a
 // [*SizeError].
 func (c *Client) Add(ctx context.Context, r Request) ([]note.Signature, error) {
 	const op = "witness.ask"
+	asked := c.now()
 	status, kind, body, err := c.do(ctx, http.MethodPost, c.URL+"/add-checkpoint", r.Marshal())
 	if err != nil {
 		return nil, err
 	}
 	switch status {
 	case http.StatusOK:
-		return c.open(r.Checkpoint, body)
+		return c.open(r.Checkpoint, body, asked)
 	case http.StatusConflict:
 		held, ok := decimal(bytes.TrimSuffix(body, []byte("\n")))
 		if kind != sizeType || !ok {
@@ -101,8 +107,8 @@ func (c *Client) do(ctx context.Context, method, url string, body []byte) (statu
 	return r.StatusCode, r.Header.Get("Content-Type"), answer, nil
 }
 
-// open verifies the signature lines of an answer over the checkpoint.
-func (c *Client) open(checkpoint, lines []byte) ([]note.Signature, error) {
+// open verifies the signature lines of an answer over the checkpoint, for which was asked at that time.
+func (c *Client) open(checkpoint, lines []byte, asked time.Time) ([]note.Signature, error) {
 	const op = "witness.ask"
 	// Only the text and the witness's own lines: signatures that the checkpoint had before are not its answer.
 	_, text, err := parseText(checkpoint)
@@ -117,8 +123,9 @@ func (c *Client) open(checkpoint, lines []byte) ([]note.Signature, error) {
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "the cosignature has no time").Because(err)
 	}
-	if now := c.now(); at.After(now.Add(maxAhead)) {
-		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "the cosignature is dated %s, now is %s", at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	if now := c.now(); at.After(now.Add(maxAhead)) || at.Before(asked.Add(-maxBehind)) {
+		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, op, remote.Place(c.URL), "the cosignature is dated %s, now is %s: its time would prove nothing", at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)).
+			WithFix("let the witness's operator set its clock, or look at this machine's")
 	}
 	return n.Sigs, nil
 }

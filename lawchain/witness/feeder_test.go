@@ -314,7 +314,7 @@ func lessThanAsked(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, (q.Old+3)%7)
 }
 
-// A cosignature of another checkpoint, or from the future, is refused.
+// A cosignature of another checkpoint, from the future, or of long before the request is refused.
 func TestForeignCosignature(t *testing.T) {
 	r := newRig(t, 1, "all")
 	r.log.grow(9, "main")
@@ -339,6 +339,12 @@ func TestForeignCosignature(t *testing.T) {
 	f.Round(t.Context())
 	if _, ok := f.Latest(); ok {
 		t.Fatal("a cosignature from the future was taken")
+	}
+	r.pass(time.Hour + 48*time.Hour) // and now two days behind
+	f = r.feeder()
+	f.Round(t.Context())
+	if _, ok := f.Latest(); ok {
+		t.Fatal("a cosignature of long before the request was taken")
 	}
 }
 

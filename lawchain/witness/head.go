@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"vaultmesh.org/vaultmesh"
@@ -83,38 +82,3 @@ func readOrigins(path string) ([]string, error) {
 
 // fixForgotten is what is left to a witness that forgot what it cosigned.
 const fixForgotten = "restore the folder from a backup that is certainly the newest; otherwise retire this witness and its key: it may have cosigned a larger tree"
-
-// writeDurable replaces a file atomically; once it returns, the new content survives a crash.
-func writeDurable(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return err
-	}
-	return syncDir(dir)
-}
-
-// makeDir creates a folder below a durable one.
-func makeDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -3,12 +3,13 @@ package witness
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"sync"
 	"time"
+
+	"vaultmesh.org/vaultmesh/crowd"
 )
 
 // Bounds of the bodies that are read at the same time. A body has at most MaxRequest bytes, so that all of them have at
@@ -53,24 +54,6 @@ func (in *intake) leave(from netip.Prefix) {
 	}
 }
 
-// peerOf is the network of a caller: one address of IPv4, and what one customer is given of IPv6.
-func peerOf(remote string) netip.Prefix {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return netip.Prefix{} // all that have none count as one
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	a, bits := a.Unmap().WithZone(""), 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
 // receive reads the body of a request within its bounds of size, time and number. Where refused is not nil the rest of
 // the body is not waited for, and the connection ends with the answer.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (body []byte, refused *Answer) {
@@ -81,7 +64,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (body []byte, r
 			w.Header().Set("Connection", "close")
 		}
 	}()
-	from := peerOf(r.RemoteAddr)
+	from := crowd.Network(r.RemoteAddr)
 	if refused = s.intake.enter(from); refused != nil {
 		return nil, refused
 	}

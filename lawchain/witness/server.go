@@ -28,12 +28,19 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 )
 
 // ServerOptions of a [Server]; Dir, Signer and Logs are required.
 type ServerOptions struct {
 	Dir    string // durable, of this witness alone
 	Signer *fnote.Signer
+	// Record is a folder beside the key in which the heads are kept once more, so that a Dir that was lost or put back to
+	// an older copy is refused (Corrupt) as long as the key stays. It must not be in Dir. Empty: no such record.
+	Record string
+	// Recover takes the heads from Record where Dir lost them or holds older ones. It is for an operator who knows that
+	// Record itself was not put back: a witness that forgets may cosign two trees.
+	Recover bool
 	// Logs are the keys of the logs that are witnessed. During a rotation a log has two, both under its one name.
 	Logs []note.Verifier
 	// Conflict is called once for each new proof of equivocation, after it is on the disk; it must not block.
@@ -50,6 +57,7 @@ type ServerOptions struct {
 // smaller or another tree afterwards. It is safe for concurrent use; two processes cannot have one folder open.
 type Server struct {
 	o       ServerOptions
+	record  record
 	unlock  io.Closer
 	logs    map[string]*watched // by origin; fixed at creation
 	limit   chan struct{}       // requests at work: their bodies are read
@@ -83,11 +91,11 @@ func NewServer(o ServerOptions) (_ *Server, err error) {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, o.Dir, "a witness needs its key, and 1 to 10000 keys of logs, not %d", len(o.Logs))
 	}
 	setDefaults(&o)
-	s := &Server{o: o, logs: map[string]*watched{}, limit: make(chan struct{}, maxConcurrent),
+	s := &Server{o: o, record: record{o.Record}, logs: map[string]*watched{}, limit: make(chan struct{}, maxConcurrent),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vaultmesh_witness_served_total", Help: "Checkpoints submitted to this witness, by log and HTTP status."}, []string{"origin", "status"}),
 		sizes:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vaultmesh_witness_held_size", Help: "Size of the newest checkpoint that this witness holds, by log."}, []string{"origin"}),
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := durable.Folder(o.Dir, 0o700); err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, o.Dir, "cannot create the folder").Because(err)
 	}
 	if s.unlock, err = vfs.Default.Lock(filepath.Join(o.Dir, "lock")); err != nil {
@@ -132,12 +140,16 @@ func (s *Server) watch(v note.Verifier) error {
 		if w.head, err = readHead(w.file, v.Name()); err != nil {
 			return err
 		}
+		same := true
+		if w.head, same, err = s.record.newest(v.Name(), w.file, w.head, s.o.Recover); err != nil {
+			return err
+		}
 		_, cosigned := slices.BinarySearch(s.origins, name)
-		switch {
-		case cosigned && w.head.note == nil:
+		if cosigned && w.head.note == nil {
 			return vaultmesh.Errorf(vaultmesh.Corrupt, op, w.file, "the log %.120q was cosigned, and the record of it is gone", v.Name()).WithFix(fixForgotten)
-		case !cosigned && w.head.note != nil: // killed between the two, and nothing cosigned yet
-			if err := s.remember(v.Name()); err != nil {
+		}
+		if w.head.note != nil && !(cosigned && same) { // killed between two of these, or recovered
+			if err := s.keep(v.Name(), w.file, w.head); err != nil {
 				return vaultmesh.Errorf(vaultmesh.Unavailable, op, s.o.Dir, "cannot write").Because(err)
 			}
 		}
@@ -149,6 +161,18 @@ func (s *Server) watch(v note.Verifier) error {
 	}
 	w.keys = append(w.keys, v)
 	return nil
+}
+
+// keep makes a head durable: in the folder, in the list of the logs, in the record beside the key. Only after all three may
+// it be cosigned.
+func (s *Server) keep(origin, file string, h head) error {
+	if err := durable.Replace(file, encodeHead(h.note), 0o600); err != nil {
+		return err
+	}
+	if err := s.remember(origin); err != nil {
+		return err
+	}
+	return s.record.put(originName(origin), h)
 }
 
 func (s *Server) originsFile() string { return filepath.Join(s.o.Dir, "origins") }
@@ -163,7 +187,7 @@ func (s *Server) remember(origin string) error {
 		return nil
 	}
 	next := slices.Insert(slices.Clone(s.origins), at, name)
-	if err := writeDurable(s.originsFile(), encodeOrigins(next)); err != nil {
+	if err := durable.Replace(s.originsFile(), encodeOrigins(next), 0o600); err != nil {
 		return err
 	}
 	s.origins = next
@@ -194,27 +218,49 @@ func (s *Server) claim() error {
 	const op = "witness.open"
 	path, id := filepath.Join(s.o.Dir, "key"), fmt.Sprintf("%s+%08x\n", s.o.Signer.Name(), s.o.Signer.KeyHash())
 	have, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.Join(makeDir(filepath.Join(s.o.Dir, "logs")), makeDir(filepath.Join(s.o.Dir, "conflicts")))
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if !fresh && (err != nil || string(have) != id) {
+		return vaultmesh.Errorf(vaultmesh.Conflict, op, path, "the folder belongs to the witness %.120q, the key is of %.120q", bytes.TrimSpace(have), id[:len(id)-1]).Because(err).
+			WithFix("give a new key a new folder; a key must never be used without its own record")
+	}
+	if err := s.claimRecord(id, fresh); err != nil {
+		return err
+	}
+	if fresh {
+		err = errors.Join(durable.Folder(filepath.Join(s.o.Dir, "logs"), 0o700), durable.Folder(filepath.Join(s.o.Dir, "conflicts"), 0o700))
 		if _, there := os.Lstat(s.originsFile()); err == nil && errors.Is(there, fs.ErrNotExist) {
-			err = writeDurable(s.originsFile(), encodeOrigins(nil))
+			err = durable.Replace(s.originsFile(), encodeOrigins(nil), 0o600)
 		}
 		if err == nil {
-			err = writeDurable(path, []byte(id))
+			err = durable.Replace(path, []byte(id), 0o600)
 		}
 		if err != nil {
 			return vaultmesh.Errorf(vaultmesh.Unavailable, op, s.o.Dir, "cannot write").Because(err)
 		}
 		return nil
 	}
-	if err != nil || string(have) != id {
-		return vaultmesh.Errorf(vaultmesh.Conflict, op, path, "the folder belongs to the witness %.120q, the key is of %.120q", bytes.TrimSpace(have), id[:len(id)-1]).Because(err).
-			WithFix("give a new key a new folder; a key must never be used without its own record")
-	}
 	for _, sub := range []string{"logs", "conflicts"} {
 		if st, err := os.Stat(filepath.Join(s.o.Dir, sub)); err != nil || !st.IsDir() {
 			return vaultmesh.Errorf(vaultmesh.Corrupt, op, filepath.Join(s.o.Dir, sub), "it is missing: the witness forgot what it cosigned").
 				WithFix("restore the newest backup, or retire the key")
+		}
+	}
+	return nil
+}
+
+// claimRecord binds the record beside the key to the key, and marks the folder as one that has such a record.
+func (s *Server) claimRecord(id string, fresh bool) error {
+	if s.record.dir == "" {
+		return nil
+	}
+	mark := filepath.Join(s.o.Dir, "recorded")
+	_, err := os.Lstat(mark)
+	if err := s.record.claim(id, fresh, err == nil, s.o.Recover); err != nil {
+		return err
+	}
+	if err != nil {
+		if err := durable.Replace(mark, nil, 0o600); err != nil {
+			return vaultmesh.Errorf(vaultmesh.Unavailable, "witness.open", s.o.Dir, "cannot write").Because(err)
 		}
 	}
 	return nil
@@ -285,11 +331,7 @@ func (s *Server) AddCheckpoint(body []byte) Answer {
 	}
 	// Durable before it is signed: see Server.
 	if next.size > w.head.size || w.head.note == nil {
-		err := writeDurable(w.file, encodeHead(next.note))
-		if err == nil && w.head.note == nil {
-			err = s.remember(c.Origin)
-		}
-		if err != nil {
+		if err := s.keep(c.Origin, w.file, next); err != nil {
 			s.o.Log.Error("witness: cannot write the record; nothing was cosigned", "origin", c.Origin, "error", err)
 			return plain(http.StatusServiceUnavailable, "the witness cannot write")
 		}
@@ -325,7 +367,7 @@ func (s *Server) equivocated(origin string, held, offered head) {
 	}
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err == nil {
-		err = writeDurable(path, append(b, '\n'))
+		err = durable.Replace(path, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		s.o.Log.Error("witness: a log equivocates and the proof cannot be kept", "origin", origin, "size", held.size, "error", err)

@@ -24,11 +24,12 @@ import (
 
 	"github.com/transparency-dev/formats/log"
 	fnote "github.com/transparency-dev/formats/note"
-	"go.uber.org/goleak"
 	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/witness"
+	"vaultmesh.org/vaultmesh/test/keys"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // The witness that a test kills runs in a copy of this program.
@@ -37,17 +38,13 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
+	logs.Main(m)
 }
 
 // key makes a witness's key from a name.
 func key(t testing.TB, name string) (*fnote.Signer, string) {
 	t.Helper()
-	sk, _, err := note.GenerateKey(&noise{[]byte(name)}, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, vkey, err := witness.LoadKey(sk)
+	s, vkey, err := witness.LoadKey(keys.Named(name).Note(name).Secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package witness_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/witness"
+	"vaultmesh.org/vaultmesh/test/keys"
 )
 
 // tree is a small log in memory whose leaves are named, so that a second tree can fork from it anywhere.
@@ -28,34 +28,9 @@ type tree struct {
 	leaves [][]byte
 }
 
-// noise makes keys that are the same in every run.
-type noise struct{ seed []byte }
-
-func (n *noise) Read(p []byte) (int, error) {
-	for i := range p {
-		if i%32 == 0 {
-			d := sha256.Sum256(n.seed)
-			n.seed = d[:]
-		}
-		p[i] = n.seed[i%32]
-	}
-	return len(p), nil
-}
-
 func newTree(t testing.TB, origin, key string) *tree {
-	t.Helper()
-	sk, vk, err := note.GenerateKey(&noise{[]byte(origin + key)}, origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := &tree{t: t, vkey: vk}
-	if x.signer, err = note.NewSigner(sk); err != nil {
-		t.Fatal(err)
-	}
-	if x.verify, err = note.NewVerifier(vk); err != nil {
-		t.Fatal(err)
-	}
-	return x
+	k := keys.Named(origin + key).Note(origin)
+	return &tree{t: t, vkey: k.Text, signer: k, verify: k.Verifier}
 }
 
 func (x *tree) grow(n int, branch string) {

@@ -13,6 +13,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/proof/ethereum"
 	"vaultmesh.org/vaultmesh/proof/ethereum/rlp"
+	"vaultmesh.org/vaultmesh/test/sample"
 )
 
 // Keccak-256 of nothing, and the hash of an empty trie, which every client of the protocol knows.
@@ -157,7 +158,7 @@ func TestVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.header = encodeHeader(ethereum.Hash{}, root, 5, 6, fields)
+		b.header = sample.Header(ethereum.Hash{}, root, 5, 6, fields)
 		p, params := b.proof(t)
 		if r, err := ethereum.Verify(encode(t, p), digest, params); err != nil || r.Height != 5 {
 			t.Errorf("%d fields: %+v %v", fields, r, err)
@@ -173,7 +174,7 @@ func TestHugeNeighbour(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.header = encodeHeader(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
+	b.header = sample.Header(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
 	p, params := b.proof(t)
 	text := encode(t, p)
 	if _, err := ethereum.Verify(text, digest, params); err != nil || len(text) > 8<<10 {
@@ -188,7 +189,7 @@ func TestDescendants(t *testing.T) {
 	parent := params.Blocks[0]
 	var last ethereum.Hash
 	for i := range uint64(5) {
-		h := encodeHeader(parent, ethereum.Hash{7}, 19_000_001+i, blockTime+12*(i+1), 21)
+		h := sample.Header(parent, ethereum.Hash{7}, 19_000_001+i, blockTime+12*(i+1), 21)
 		p.Descendants = append(p.Descendants, h)
 		parent = ethereum.Keccak(h)
 		last = parent
@@ -210,7 +211,7 @@ func TestDescendants(t *testing.T) {
 		t.Errorf("a missing header: %v", err)
 	}
 	older := *p
-	older.Descendants = []ethereum.Bytes{encodeHeader(ethereum.Keccak(b.header), ethereum.Hash{}, 19_000_001, blockTime-1, 21)}
+	older.Descendants = []ethereum.Bytes{sample.Header(ethereum.Keccak(b.header), ethereum.Hash{}, 19_000_001, blockTime-1, 21)}
 	if _, err := ethereum.Verify(encode(t, &older), digest, params); vaultmesh.KindOf(err) != vaultmesh.Corrupt || errors.Is(err, ethereum.ErrNotPinned) {
 		t.Errorf("a child older than its parent: %v", err)
 	}
@@ -228,7 +229,7 @@ func TestRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.header = encodeHeader(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
+		b.header = sample.Header(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
 		return b
 	}
 	event := ethereum.Log{Contract: contract, Topics: topics(digest, sender)}
@@ -280,7 +281,7 @@ func TestRefused(t *testing.T) {
 			p.Header = rlp.AppendList(nil, rlp.AppendBytes(nil, make([]byte, 9000)))
 		},
 		"year 10000": func(p *ethereum.Proof, _ *ethereum.Params) {
-			p.Header = encodeHeader(ethereum.Hash{}, ethereum.Hash{}, 1, 253402300800, 21)
+			p.Header = sample.Header(ethereum.Hash{}, ethereum.Hash{}, 1, 253402300800, 21)
 		},
 		"a contract that is not pinned": func(_ *ethereum.Proof, q *ethereum.Params) { q.Contracts = []ethereum.Address{{1}} },
 		"no contract":                   func(_ *ethereum.Proof, q *ethereum.Params) { q.Contracts = nil },
@@ -335,7 +336,7 @@ func TestElsewhere(t *testing.T) {
 func TestEveryByte(t *testing.T) {
 	b := newBlock(t, 18, 16)
 	p, params := b.proof(t)
-	child := encodeHeader(params.Blocks[0], ethereum.Hash{}, 19_000_001, blockTime+12, 21)
+	child := sample.Header(params.Blocks[0], ethereum.Hash{}, 19_000_001, blockTime+12, 21)
 	p.Descendants = []ethereum.Bytes{child}
 	params.Blocks = []ethereum.Hash{ethereum.Keccak(child)}
 	text := encode(t, p)

@@ -7,6 +7,7 @@ import (
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/proof/ethereum"
 	"vaultmesh.org/vaultmesh/proof/ethereum/rlp"
+	"vaultmesh.org/vaultmesh/test/sample"
 )
 
 var (
@@ -46,37 +47,6 @@ func encodeReceipt(kind byte, status, gas uint64, logs ...ethereum.Log) []byte {
 	return raw
 }
 
-// encodeHeader writes a header with fields as many as the fork has.
-func encodeHeader(parent, receipts ethereum.Hash, number, at uint64, fields int) []byte {
-	var b []byte
-	for i := range fields {
-		switch i {
-		case 0:
-			b = rlp.AppendBytes(b, parent[:])
-		case 2:
-			b = rlp.AppendBytes(b, make([]byte, 20))
-		case 5:
-			b = rlp.AppendBytes(b, receipts[:])
-		case 6:
-			b = rlp.AppendBytes(b, make([]byte, 256))
-		case 7, 9, 10:
-			b = rlp.AppendUint(b, 30_000_000)
-		case 8:
-			b = rlp.AppendUint(b, number)
-		case 11:
-			b = rlp.AppendUint(b, at)
-		case 12:
-			b = rlp.AppendBytes(b, []byte("test"))
-		case 14:
-			b = rlp.AppendBytes(b, make([]byte, 8))
-		default:
-			h := ethereum.Keccak([]byte{byte(i)})
-			b = rlp.AppendBytes(b, h[:])
-		}
-	}
-	return rlp.AppendList(nil, b)
-}
-
 // block is a block with an anchor among other transactions.
 type block struct {
 	receipts [][]byte
@@ -105,7 +75,7 @@ func newBlock(t testing.TB, n int, anchor uint32) block {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.header = encodeHeader(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
+	b.header = sample.Header(ethereum.Hash{1}, root, 19_000_000, blockTime, 21)
 	return b
 }
 

@@ -30,14 +30,14 @@ func TestCOSE(t *testing.T) {
 	}
 	public := d.log.Public().(ed25519.PublicKey)
 	for i, r := range out {
-		in, err := OpenInclusion(r.COSE, d.envelopes[i], public)
-		if err != nil || in.Index != uint64(i) || in.Size != 13 || in.Origin != origin || !bytes.Equal(r.Envelope, d.envelopes[i]) {
+		in, err := OpenInclusion(r.COSE, d.Envelopes[i], public)
+		if err != nil || in.Index != uint64(i) || in.Size != 13 || in.Origin != origin || !bytes.Equal(r.Envelope, d.Envelopes[i]) {
 			t.Fatalf("%+v %v", in, err)
 		}
-		if _, err := OpenInclusion(r.COSE, d.envelopes[(i+1)%13], public); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+		if _, err := OpenInclusion(r.COSE, d.Envelopes[(i+1)%13], public); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
 			t.Errorf("another entry: %v", err)
 		}
-		if _, err := OpenInclusion(r.COSE, d.envelopes[i], d.key.pub()); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+		if _, err := OpenInclusion(r.COSE, d.Envelopes[i], d.key.Pub()); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
 			t.Errorf("another key: %v", err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestCOSE(t *testing.T) {
 		t.Errorf("the same input gives other bytes: %v", err)
 	}
 	t.Logf("%d bytes: %x", len(out[5].COSE), out[5].COSE)
-	if _, err := COSE(bundle, trust, ed25519.PrivateKey(d.key)); vaultmesh.KindOf(err) != vaultmesh.Denied {
+	if _, err := COSE(bundle, trust, d.key.PrivateKey); vaultmesh.KindOf(err) != vaultmesh.Denied {
 		t.Errorf("a key that is not the log's: %v", err)
 	}
 	bad := bytes.Clone(bundle)
@@ -78,15 +78,15 @@ func TestEveryByte(t *testing.T) {
 		for range 4 {
 			bad := bytes.Clone(text)
 			bad[i] ^= byte(1 + rng.IntN(255))
-			if in, err := OpenInclusion(bad, d.envelopes[5], public); err == nil {
+			if in, err := OpenInclusion(bad, d.Envelopes[5], public); err == nil {
 				t.Fatalf("byte %d, %02x as %02x, is accepted: %+v", i, text[i], bad[i], in)
 			}
 		}
 	}
-	if _, err := OpenInclusion(append(bytes.Clone(text), 0), d.envelopes[5], public); err == nil {
+	if _, err := OpenInclusion(append(bytes.Clone(text), 0), d.Envelopes[5], public); err == nil {
 		t.Error("trailing data is accepted")
 	}
-	if _, err := OpenInclusion(make([]byte, MaxCOSE+1), d.envelopes[5], public); vaultmesh.KindOf(err) != vaultmesh.TooLarge {
+	if _, err := OpenInclusion(make([]byte, MaxCOSE+1), d.Envelopes[5], public); vaultmesh.KindOf(err) != vaultmesh.TooLarge {
 		t.Error(err)
 	}
 }
@@ -102,7 +102,7 @@ func TestUnsignedParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := d.log.Public().(ed25519.PublicKey)
-	root, err := OpenInclusion(out[0].COSE, d.envelopes[0], public)
+	root, err := OpenInclusion(out[0].COSE, d.Envelopes[0], public)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestUnsignedParts(t *testing.T) {
 		if bytes.Count(out[0].COSE, change[0]) != 1 {
 			t.Fatalf("%s: %x is not in %x once", name, change[0], out[0].COSE)
 		}
-		if in, err := OpenInclusion(bytes.Replace(out[0].COSE, change[0], change[1], 1), d.envelopes[0], public); vaultmesh.KindOf(err) != vaultmesh.Invalid {
+		if in, err := OpenInclusion(bytes.Replace(out[0].COSE, change[0], change[1], 1), d.Envelopes[0], public); vaultmesh.KindOf(err) != vaultmesh.Invalid {
 			t.Errorf("%s: %+v %v", name, in, err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestUnsignedParts(t *testing.T) {
 func TestSignsNoOtherRoot(t *testing.T) {
 	d := newDomain(t)
 	in := Inclusion{Origin: origin, Size: 2, Index: 0, Path: []vaultmesh.Digest{{1}}, Root: vaultmesh.Digest{2}}
-	if _, err := SignInclusion(d.log, d.envelopes[0], in); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+	if _, err := SignInclusion(d.log, d.Envelopes[0], in); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(*Inclusion){
@@ -136,7 +136,7 @@ func TestSignsNoOtherRoot(t *testing.T) {
 	} {
 		bad := in
 		change(&bad)
-		if _, err := SignInclusion(d.log, d.envelopes[0], bad); err == nil {
+		if _, err := SignInclusion(d.log, d.Envelopes[0], bad); err == nil {
 			t.Errorf("%s is signed", name)
 		}
 	}
@@ -229,7 +229,7 @@ func TestIndependent(t *testing.T) {
 		"signature": run(flip(good, len(good)-1), out[17].Envelope, public),
 		"path":      run(flip(good, len(good)-80), out[17].Envelope, public),
 		"header":    run(flip(good, 20), out[17].Envelope, public),
-		"key":       run(good, out[17].Envelope, hex.EncodeToString(d.key.pub())),
+		"key":       run(good, out[17].Envelope, hex.EncodeToString(d.key.Pub())),
 	} {
 		if strings.HasPrefix(got, "verified") {
 			t.Errorf("another %s: %s", name, got)
@@ -252,7 +252,7 @@ func FuzzOpenInclusion(f *testing.F) {
 	}
 	f.Add([]byte{0xd2, 0x84, 0x40, 0xa0, 0xf6, 0x40})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if in, err := OpenInclusion(b, d.envelopes[3], public); err == nil && (!bytes.Equal(b, out[3].COSE) || in.Index != 3) {
+		if in, err := OpenInclusion(b, d.Envelopes[3], public); err == nil && (!bytes.Equal(b, out[3].COSE) || in.Index != 3) {
 			t.Fatalf("%x is accepted: %+v", b, in)
 		}
 	})

@@ -16,7 +16,7 @@ import (
 
 const (
 	provNS = "http://www.w3.org/ns/prov#"
-	idOf   = "urn:x-vaultmesh:dev:"
+	idOf   = "urn:x-vaultmesh:sample:"
 )
 
 // command logs the life of a command and returns the log as a verified bundle would be.
@@ -28,16 +28,16 @@ func command(t *testing.T) *verified {
 		return d.append(receipt.Draft{Kind: receipt.CommandKind(state), Subject: receipt.CommandSubject("01J"), Actor: actor, Capability: vaultmesh.Sum([]byte("block")), Policy: vaultmesh.Sum([]byte("policy"))}, body, causes...)
 	}
 	proposed := step("proposed", "agent:dispatcher", &receipt.ProposedBody{CommandRef: ref, Args: json.RawMessage(`{}`), IdempotencyKey: "k", TwinVersion: 3, Expires: start.Add(time.Hour), Reason: "line is overloaded"})
-	assessed := step("assessed", "node:dev", &receipt.AssessedBody{CommandRef: ref, TwinVersion: 3}, proposed)
+	assessed := step("assessed", "node:sample", &receipt.AssessedBody{CommandRef: ref, TwinVersion: 3}, proposed)
 	step("approved", "operator:alice", &receipt.ApprovedBody{CommandRef: ref, Challenge: vaultmesh.Sum([]byte("c")), Approvals: []receipt.SignedApproval{{Approver: "operator:alice", Key: d.key.KeyID(), Signature: make([]byte, 64), Time: start}, {Approver: "operator:bob", Key: d.key.KeyID(), Signature: make([]byte, 64), Time: start}}}, assessed)
-	step("authorized", "node:dev", &receipt.AuthorizedBody{CommandRef: ref})
-	step("dispatched", "node:dev", &receipt.DispatchedBody{CommandRef: ref, Device: "sub-9", Expires: start.Add(time.Hour)})
-	step("acknowledged", "node:dev", &receipt.ResponseBody{CommandRef: ref, Device: "sub-9", Code: "ok"})
+	step("authorized", "node:sample", &receipt.AuthorizedBody{CommandRef: ref})
+	step("dispatched", "node:sample", &receipt.DispatchedBody{CommandRef: ref, Device: "sub-9", Expires: start.Add(time.Hour)})
+	step("acknowledged", "node:sample", &receipt.ResponseBody{CommandRef: ref, Device: "sub-9", Code: "ok"})
 	d.halts(1)
-	step("aligned", "node:dev", &receipt.ObservedBody{CommandRef: ref, Observed: map[string]receipt.Observation{}}, receipt.Ref{Index: 77, Leaf: vaultmesh.Sum([]byte("elsewhere"))})
-	v := &verified{bundle: &receipt.Bundle{Domain: "dev"}, origin: origin, report: receipt.Report{OK: true, LogSize: 90, LogRoot: vaultmesh.Sum([]byte("root")),
+	step("aligned", "node:sample", &receipt.ObservedBody{CommandRef: ref, Observed: map[string]receipt.Observation{}}, receipt.Ref{Index: 77, Leaf: vaultmesh.Sum([]byte("elsewhere"))})
+	v := &verified{bundle: &receipt.Bundle{Domain: "sample"}, origin: origin, report: receipt.Report{OK: true, LogSize: 90, LogRoot: vaultmesh.Sum([]byte("root")),
 		Anchors: []receipt.ProvedAnchor{{Kind: "rfc3161", Size: 90, Time: start.Add(time.Minute), Source: "a TSA"}, {Kind: "ethereum", Size: 95, Time: start.Add(time.Hour), Source: "eip155:1", Height: 7, Block: "0x1"}}}}
-	for i, e := range d.envelopes {
+	for i, e := range d.Envelopes {
 		r, err := receipt.Open(e)
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +162,7 @@ func TestPROV(t *testing.T) {
 	if who := ids(nodes[idOf+"step:3"], provNS+"wasAssociatedWith"); !slices.Equal(who, []string{idOf + "principal:operator:alice", idOf + "principal:operator:bob"}) {
 		t.Errorf("approved by %v", who)
 	}
-	if who := ids(nodes[idOf+"step:5"], provNS+"wasAssociatedWith"); !slices.Equal(who, []string{idOf + "principal:device:sub-9", idOf + "principal:node:dev"}) {
+	if who := ids(nodes[idOf+"step:5"], provNS+"wasAssociatedWith"); !slices.Equal(who, []string{idOf + "principal:device:sub-9", idOf + "principal:node:sample"}) {
 		t.Errorf("dispatched by %v", who)
 	}
 	for step, before := range map[string]string{"2": "1", "3": "2", "4": "3", "5": "4", "6": "5", "8": "6"} {
@@ -174,7 +174,7 @@ func TestPROV(t *testing.T) {
 	if index, kind := one(last, Vocabulary+"index"); index != "8" || kind != "http://www.w3.org/2001/XMLSchema#nonNegativeInteger" {
 		t.Errorf("index %q %q", index, kind)
 	}
-	if at, kind := one(last, provNS+"generatedAtTime"); at != "2026-03-01T12:00:08.000000Z" || kind != "http://www.w3.org/2001/XMLSchema#dateTime" {
+	if at, kind := one(last, provNS+"generatedAtTime"); at != "2026-01-02T03:04:13.000000Z" || kind != "http://www.w3.org/2001/XMLSchema#dateTime" {
 		t.Errorf("time %q %q", at, kind)
 	}
 	if got := ids(last, provNS+"wasDerivedFrom"); !slices.Equal(got, []string{idOf + "receipt:6", idOf + "receipt:77"}) {
@@ -186,7 +186,7 @@ func TestPROV(t *testing.T) {
 	if _, ok := nodes[idOf+"receipt:7"]; ok {
 		t.Error("a receipt that has nothing to do with the command is in its history")
 	}
-	if got := ids(nodes[idOf+"principal:node:dev"], provNS+"actedOnBehalfOf"); !slices.Equal(got, []string{idOf + "domain:dev"}) {
+	if got := ids(nodes[idOf+"principal:node:sample"], provNS+"actedOnBehalfOf"); !slices.Equal(got, []string{idOf + "domain:sample"}) {
 		t.Errorf("the node acted for %v", got)
 	}
 	again, err := command(t).graph()

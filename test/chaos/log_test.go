@@ -3,8 +3,6 @@ package chaos
 import (
 	"bufio"
 	"context"
-	"crypto/ed25519"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,15 +18,14 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-	"golang.org/x/mod/sumdb/note"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
-	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/lawchain/bucket"
 	"vaultmesh.org/vaultmesh/lawchain/fsck"
 	"vaultmesh.org/vaultmesh/lawchain/tiles"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 // logFolder names the variable that makes this binary a process that only writes a log.
@@ -39,54 +36,16 @@ const (
 	logSubjects   = 5
 	publishEvery  = 5 * time.Millisecond
 	longestLife   = 150 * time.Millisecond
+	longestSpeech = 400 // lines
 )
 
-// logKeys are the same in every process: what is tested is memory, not secrecy.
-func logKeys() (s note.Signer, vkey string, receipts ed25519.PrivateKey) {
-	sk, vk, err := note.GenerateKey(strings.NewReader(strings.Repeat("chaos", 20)), "vaultmesh.org/log/chaos")
-	if err == nil {
-		s, err = note.NewSigner(sk)
-	}
-	if err != nil {
-		panic(err)
-	}
-	seed := sha256.Sum256([]byte("chaos"))
-	return s, vk, ed25519.NewKeyFromSeed(seed[:])
-}
-
-type receiptSigner ed25519.PrivateKey
-
-func (s receiptSigner) Sign(m []byte) ([]byte, error) {
-	return ed25519.Sign(ed25519.PrivateKey(s), m), nil
-}
-
-func (s receiptSigner) KeyID() string {
-	return receipt.KeyID(ed25519.PrivateKey(s).Public().(ed25519.PublicKey))
-}
-
-// openLog opens the journal below dir with its log.
-func openLog(dir string) (*journal.Journal, *lawchain.Log, error) {
-	s, vkey, receipts := logKeys()
-	v, err := note.NewVerifier(vkey)
-	if err != nil {
-		return nil, nil, err
-	}
-	l := lawchain.New(lawchain.Options{Domain: "chaos", Signer: s, Verifier: v, Receipts: receiptSigner(receipts)})
-	j, err := journal.Open(filepath.Join(dir, "journal"), journal.Options{Seal: l.Seal, OnDurable: l.Durable, Ballast: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := l.Load(j); err != nil {
-		_ = j.Close()
-		return nil, nil, err
-	}
-	return j, l, nil
-}
+// openLog opens the log below dir. Its keys are the same in every process: what is tested is memory, not secrecy.
+func openLog(dir string) (*logs.Log, error) { return logs.Reopen(filepath.Join(dir, "journal")) }
 
 // writeLog appends and publishes until it is killed, and says on out what was acknowledged: "a index leaf", and which
 // checkpoints it showed: "c size root". It returns only with an error.
 func writeLog(dir string, out io.Writer) error {
-	j, l, err := openLog(dir)
+	l, err := openLog(dir)
 	if err != nil {
 		return err
 	}
@@ -94,7 +53,7 @@ func writeLog(dir string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := tiles.New(tiles.Options{Log: l, Bucket: b, Interval: publishEvery, Grace: publishEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	p := tiles.New(tiles.Options{Log: l.Log, Bucket: b, Interval: publishEvery, Grace: publishEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err := p.Check(context.Background()); err != nil {
 		return err
 	}
@@ -108,7 +67,7 @@ func writeLog(dir string, out io.Writer) error {
 				var leaf vaultmesh.Digest
 				prepared, err := l.Prepare(receipt.Draft{Kind: receipt.HaltSet, Subject: fmt.Sprint("halt/", (who+n)%logSubjects), Actor: "node:chaos", Time: time.Now(), Body: []byte(`{"reason":"chaos"}`)})
 				if err == nil {
-					err = j.Submit(context.Background(), journal.Lane(n%2), func(tx journal.Tx) (err error) {
+					err = l.J.Submit(context.Background(), journal.Lane(n%2), func(tx journal.Tx) (err error) {
 						index, leaf, err = l.AppendPrepared(tx, prepared)
 						return err
 					})
@@ -196,13 +155,24 @@ func killOnce(t *testing.T, rng *rand.Rand, dir string) witnessed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kill := time.AfterFunc(time.Duration(rng.Int64N(int64(longestLife))), func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
-	defer kill.Stop()
+	// Half of the processes die at a random instant, which may be before they say anything; half at a random line, so that a
+	// busy machine does not kill them all in the cradle.
+	die := func() { _ = cmd.Process.Signal(syscall.SIGKILL) }
+	lastLine := 0
+	if rng.IntN(2) == 0 {
+		lastLine = 1 + rng.IntN(longestSpeech)
+	} else {
+		kill := time.AfterFunc(time.Duration(rng.Int64N(int64(longestLife))), die)
+		defer kill.Stop()
+	}
 	w := witnessed{acked: map[uint64]vaultmesh.Digest{}, seen: map[uint64]vaultmesh.Digest{}}
-	for lines := bufio.NewReader(out); ; {
+	for lines, n := bufio.NewReader(out), 1; ; n++ {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			break // a line that was cut short was not said
+		}
+		if n == lastLine {
+			die()
 		}
 		var what string
 		var n uint64
@@ -227,11 +197,11 @@ func killOnce(t *testing.T, rng *rand.Rand, dir string) witnessed {
 // checkLog opens what is left as the next process would, and looks for everything that was said.
 func checkLog(t *testing.T, round int, dir string, w witnessed) uint64 {
 	t.Helper()
-	j, l, err := openLog(dir)
+	l, err := openLog(dir)
 	if err != nil {
 		t.Fatalf("round %d: the journal does not open after a kill: %v", round, err)
 	}
-	defer func() { _ = j.Close() }()
+	defer func() { _ = l.J.Close() }()
 	cp := l.Checkpoint()
 	if cp == nil {
 		if len(w.acked)+len(w.seen) > 0 {
@@ -258,7 +228,7 @@ func checkLog(t *testing.T, round int, dir string, w witnessed) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tiles.New(tiles.Options{Log: l, Bucket: b, Logger: slog.New(slog.DiscardHandler)}).Check(t.Context()); err != nil {
+	if err := tiles.New(tiles.Options{Log: l.Log, Bucket: b, Logger: slog.New(slog.DiscardHandler)}).Check(t.Context()); err != nil {
 		t.Fatalf("round %d: what was published does not fit the journal: %v", round, err)
 	}
 	return cp.Size
@@ -267,8 +237,7 @@ func checkLog(t *testing.T, round int, dir string, w witnessed) uint64 {
 // judge has the whole log checked: the journal, and what was published of it.
 func judge(t *testing.T, dir string) {
 	t.Helper()
-	_, vkey, _ := logKeys()
-	pins, err := fsck.PinLogKey(vkey)
+	pins, err := fsck.PinTrust(logs.Trust())
 	if err != nil {
 		t.Fatal(err)
 	}

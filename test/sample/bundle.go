@@ -125,6 +125,19 @@ func (w *World) Pack(parts []receipt.Part) []byte {
 	return b
 }
 
+// All returns the parts of a bundle of every receipt so far and of a checkpoint that nothing dates but its witnesses, with
+// what it takes to trust that much.
+func (w *World) All() ([]receipt.Part, *receipt.Trust) {
+	w.T.Helper()
+	note := w.Checkpoint(w.Size(), time.Minute)
+	indexes := make([]vaultmesh.LogIndex, w.Size())
+	for i := range indexes {
+		indexes[i] = vaultmesh.LogIndex(i)
+	}
+	return append(w.Receipts(w.Size(), note, indexes...), receipt.CheckpointPart(note)), &receipt.Trust{Domain: Domain,
+		Log: receipt.TrustedLog{Origin: Origin, Key: w.LogVerifier()}, ReceiptKeys: []receipt.TrustedKey{{ID: w.Key.KeyID(), Public: w.Key.Pub()}}}
+}
+
 // Everything tells the story and returns the parts of a bundle about both commands, the halts and the capability, with
 // all kinds of proofs: a first head that is dated in every way, and the main one, which is cosigned and stamped.
 func (w *World) Everything() []receipt.Part {

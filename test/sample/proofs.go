@@ -125,13 +125,13 @@ func (w *World) Ethereum(digest vaultmesh.Digest, after time.Duration) []byte {
 		w.T.Fatal(err)
 	}
 	at := uint64(Start.Add(after).Unix())
-	header := encodeHeader(ethereum.Hash{1}, root, 900, at)
+	header := Header(ethereum.Hash{1}, root, 900, at, 17)
 	p, err := ethereum.Make(ChainID, header, receipts, 2, 0)
 	if err != nil {
 		w.T.Fatal(err)
 	}
 	for i := range uint64(2) {
-		header = encodeHeader(ethereum.Keccak(header), ethereum.Hash{2}, 901+i, at+12*(i+1))
+		header = Header(ethereum.Keccak(header), ethereum.Hash{2}, 901+i, at+12*(i+1), 17)
 		p.Descendants = append(p.Descendants, header)
 	}
 	w.chain.pinned = append(w.chain.pinned, ethereum.Keccak(header))
@@ -142,9 +142,10 @@ func (w *World) Ethereum(digest vaultmesh.Digest, after time.Duration) []byte {
 	return out
 }
 
-func encodeHeader(parent, receipts ethereum.Hash, number, at uint64) []byte {
+// Header encodes the header of an Ethereum block, with as many fields as the fork has.
+func Header(parent, receipts ethereum.Hash, number, at uint64, fields int) []byte {
 	var b []byte
-	for i := range 17 {
+	for i := range fields {
 		switch i {
 		case 0:
 			b = rlp.AppendBytes(b, parent[:])

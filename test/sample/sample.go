@@ -6,7 +6,6 @@ package sample
 
 import (
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -24,6 +23,7 @@ import (
 	"vaultmesh.org/vaultmesh/proof/bitcoin"
 	"vaultmesh.org/vaultmesh/proof/ethereum"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/keys"
 )
 
 // Names of the sample.
@@ -37,23 +37,11 @@ const (
 // Start is when the domain begins.
 var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// Key signs with an ed25519 key made from a name, so that every run has the same keys.
-type Key struct{ ed25519.PrivateKey }
+// Key is a key of the sample.
+type Key = keys.Key
 
-// NewKey returns the key of that name.
-func NewKey(name string) Key {
-	seed := sha256.Sum256([]byte("sample key " + name))
-	return Key{ed25519.NewKeyFromSeed(seed[:])}
-}
-
-// Pub returns the public key.
-func (k Key) Pub() ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
-
-// KeyID implements [receipt.Signer].
-func (k Key) KeyID() string { return receipt.KeyID(k.Pub()) }
-
-// Sign implements [receipt.Signer].
-func (k Key) Sign(message []byte) ([]byte, error) { return ed25519.Sign(k.PrivateKey, message), nil }
+// NewKey returns the sample's key of that name.
+func NewKey(name string) Key { return keys.Named("sample key " + name) }
 
 // World is the domain under construction.
 type World struct {
@@ -69,12 +57,13 @@ type World struct {
 	Witnesses []string // names of those who cosign
 	Granter   string   // name of the key that signs capabilities; another than "root" takes over after the genesis
 
-	logKey, LogVerifier string
-	challenge           receipt.Challenge
-	messages            []message
-	states              map[uint64]tree // by index of the state.root receipt
-	clock               time.Time       // of the authority
-	chain               *blocks
+	LogKey Key // of checkpoints
+
+	challenge receipt.Challenge
+	messages  []message
+	states    map[uint64]tree // by index of the state.root receipt
+	clock     time.Time       // of the authority
+	chain     *blocks
 }
 
 type message struct{ topic, payload string }
@@ -82,16 +71,16 @@ type message struct{ topic, payload string }
 // New returns a world that has no receipt yet.
 func New(t testing.TB) *World {
 	t.Helper()
-	w := &World{T: t, Key: NewKey("receipts"), Heads: map[string]receipt.Link{}, At: map[string]receipt.Ref{}, Witnesses: []string{"north", "south"}, Granter: "root", states: map[uint64]tree{}, clock: Start, chain: &blocks{}}
+	w := &World{T: t, Key: NewKey("receipts"), LogKey: NewKey("log"), Heads: map[string]receipt.Link{}, At: map[string]receipt.Ref{}, Witnesses: []string{"north", "south"}, Granter: "root", states: map[uint64]tree{}, clock: Start, chain: &blocks{}}
 	var err error
-	if w.logKey, w.LogVerifier, err = note.GenerateKey(strings.NewReader(strings.Repeat("seed of the sample's log key", 4)), Origin); err != nil {
-		t.Fatal(err)
-	}
 	if w.Authority, err = tsa.NewAuthority(func() time.Time { return w.clock }); err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
+
+// LogVerifier is what trust files pin of the present key of the log.
+func (w *World) LogVerifier() string { return w.LogKey.Note(Origin).Text }
 
 // Add appends a receipt, so long after the start.
 func (w *World) Add(kind, subject string, actor vaultmesh.Principal, after time.Duration, body any, edit func(*receipt.Draft)) receipt.Ref {
@@ -125,10 +114,16 @@ func (w *World) Add(kind, subject string, actor vaultmesh.Principal, after time.
 // Size is the number of receipts.
 func (w *World) Size() uint64 { return uint64(len(w.Leaves)) }
 
+// Genesis appends the first receipt of the domain.
+func (w *World) Genesis() {
+	w.T.Helper()
+	w.Add(receipt.DomainGenesis, receipt.DomainSubject(Domain), "node:sample", 0, &receipt.GenesisBody{Origin: Origin, LogKey: w.LogVerifier(), ReceiptKeys: [][]byte{w.Key.Pub()}, CapabilityKeys: [][]byte{NewKey("root").Pub()}}, nil)
+}
+
 // Tell appends the whole story: what a domain does on its first day.
 func (w *World) Tell() {
 	w.T.Helper()
-	w.Add(receipt.DomainGenesis, receipt.DomainSubject(Domain), "node:sample", 0, &receipt.GenesisBody{Origin: Origin, LogKey: w.LogVerifier, ReceiptKeys: [][]byte{w.Key.Pub()}, CapabilityKeys: [][]byte{NewKey("root").Pub()}}, nil)
+	w.Genesis()
 	if w.Granter != "root" {
 		old, next := NewKey("root"), NewKey(w.Granter)
 		w.rotate(receipt.KeyStatement{Purpose: receipt.PurposeCapability, Key: next.Pub(), By: old.Pub()}, old.Sign, next.Sign, 0)
@@ -267,11 +262,7 @@ func (w *World) Checkpoint(size uint64, after time.Duration) []byte {
 // Sign signs the text of a checkpoint as the log and its witnesses do.
 func (w *World) Sign(text string, after time.Duration) []byte {
 	w.T.Helper()
-	signer, err := note.NewSigner(w.logKey)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	signers := []note.Signer{signer}
+	signers := []note.Signer{w.LogKey.Note(Origin)}
 	for _, name := range w.Witnesses {
 		signers = append(signers, cosigner{NewKey("witness " + name), name, Start.Add(after)})
 	}
@@ -299,7 +290,7 @@ func (w *World) Trust() *receipt.Trust {
 	}
 	pin := func(k Key) []receipt.TrustedKey { return []receipt.TrustedKey{{ID: k.KeyID(), Public: k.Pub()}} }
 	t := &receipt.Trust{
-		Domain: Domain, Log: receipt.TrustedLog{Origin: Origin, Key: w.LogVerifier}, ReceiptKeys: pin(NewKey("receipts")), CapabilityRoots: pin(NewKey("root")),
+		Domain: Domain, Log: receipt.TrustedLog{Origin: Origin, Key: w.LogVerifier()}, ReceiptKeys: pin(NewKey("receipts")), CapabilityRoots: pin(NewKey("root")),
 		Operators: []receipt.TrustedOperator{operator("operator:alice", "dispatcher"), operator("operator:bob", "dispatcher")},
 		TSARoots:  []string{string(w.Authority.RootPEM())}, Policies: []vaultmesh.Digest{policy}, WitnessPolicy: w.Policy(),
 		Bitcoin:  &bitcoin.Params{Network: bitcoin.Regtest, Blocks: w.chain.bitcoin, PinnedOnly: len(w.chain.bitcoin) > 0},
@@ -368,39 +359,25 @@ func (w *World) RotateReceipts(name string, after time.Duration) {
 // RotateLog appends the receipt with which the log's key hands over to the key of that name, and goes on with it.
 func (w *World) RotateLog(name string, after time.Duration) {
 	w.T.Helper()
-	old, err := receipt.ParseLogKey(w.LogVerifier)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	secret, verifier, err := note.GenerateKey(strings.NewReader(strings.Repeat(name+" is the seed of a key", 4)), Origin)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	next, err := receipt.ParseLogKey(verifier)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	by := func(secret string) func([]byte) ([]byte, error) {
-		return func(m []byte) ([]byte, error) {
-			s, err := note.NewSigner(secret) // an ed25519 signature over the bytes as they are
-			if err != nil {
-				return nil, err
-			}
-			return s.Sign(m)
-		}
-	}
-	w.rotate(receipt.KeyStatement{Purpose: receipt.PurposeLog, Origin: Origin, Key: next.Public, By: old.Public}, by(w.logKey), by(secret), after)
-	w.logKey, w.LogVerifier = secret, verifier
+	next := NewKey("log " + name)
+	w.rotate(receipt.KeyStatement{Purpose: receipt.PurposeLog, Origin: Origin, Key: next.Pub(), By: w.LogKey.Pub()}, w.LogKey.Sign, next.Sign, after)
+	w.LogKey = next
 }
 
 func (w *World) rotate(s receipt.KeyStatement, by, possess func([]byte) ([]byte, error), after time.Duration) {
 	w.T.Helper()
-	s.Act, s.Domain, s.Time, s.Reason = receipt.KeyRotated, Domain, Start.Add(after), "its time has come"
+	s.Act, s.Reason = receipt.KeyRotated, "its time has come"
+	w.key(s, by, possess, after)
+}
+
+func (w *World) key(s receipt.KeyStatement, by, possess func([]byte) ([]byte, error), after time.Duration) {
+	w.T.Helper()
+	s.Domain, s.Time = Domain, Start.Add(after)
 	body, err := receipt.SignKey(s, by, possess)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	w.Add(receipt.KeyRotated, receipt.KeySubject(Domain), "node:sample", after, &body, nil)
+	w.Add(s.Act, receipt.KeySubject(Domain), "node:sample", after, &body, nil)
 }
 
 // RetireReceipts appends the receipt with which the present key of receipts retires an old one.
@@ -409,30 +386,14 @@ func (w *World) RetireReceipts(old Key, after time.Duration) {
 	w.retire(receipt.KeyStatement{Purpose: receipt.PurposeReceipt, Key: old.Pub(), By: w.Key.Pub()}, w.Key.Sign, after)
 }
 
-// RetireLog appends the receipt with which the present key of the log retires an old one, given by its verifier.
-func (w *World) RetireLog(verifier string, after time.Duration) {
+// RetireLog appends the receipt with which the present key of the log retires an old one.
+func (w *World) RetireLog(old Key, after time.Duration) {
 	w.T.Helper()
-	old, err := receipt.ParseLogKey(verifier)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	present, err := receipt.ParseLogKey(w.LogVerifier)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	signer, err := note.NewSigner(w.logKey)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.retire(receipt.KeyStatement{Purpose: receipt.PurposeLog, Origin: Origin, Key: old.Public, By: present.Public}, signer.Sign, after)
+	w.retire(receipt.KeyStatement{Purpose: receipt.PurposeLog, Origin: Origin, Key: old.Pub(), By: w.LogKey.Pub()}, w.LogKey.Sign, after)
 }
 
 func (w *World) retire(s receipt.KeyStatement, by func([]byte) ([]byte, error), after time.Duration) {
 	w.T.Helper()
-	s.Act, s.Domain, s.Time, s.Reason = receipt.KeyRetired, Domain, Start.Add(after), "it was stolen"
-	body, err := receipt.SignKey(s, by, nil)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.Add(receipt.KeyRetired, receipt.KeySubject(Domain), "node:sample", after, &body, nil)
+	s.Act, s.Reason = receipt.KeyRetired, "it was stolen"
+	w.key(s, by, nil, after)
 }

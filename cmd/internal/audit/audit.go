@@ -39,7 +39,7 @@ type Audit struct {
 	Size     uint64   // of a head that the auditor knows, with Root
 	Root     string
 	Head     string   // path of a signed checkpoint
-	Require  []string // kinds of proofs of time
+	Require  []string // kinds of proofs of time, or possession
 	NoClock  bool     // do not refuse what claims to be later than this machine's clock
 	Extract  string   // folder for the parts
 
@@ -101,9 +101,12 @@ func (a Audit) load(ctx context.Context) (*receipt.Trust, []byte, receipt.Demand
 
 var kinds = []string{receipt.AnchorRFC3161, receipt.AnchorBitcoin, receipt.AnchorEthereum, receipt.AnchorWitness}
 
+// possession is the word for the signatures of capabilities' holders among the kinds of proofs that may be required.
+const possession = "possession"
+
 // demand makes the flags into what the verifier is asked.
 func (a Audit) demand() (d receipt.Demand, err error) {
-	d = receipt.Demand{Complete: a.Complete, Subjects: a.Subjects, Size: a.Size, Anchors: a.Require}
+	d = receipt.Demand{Complete: a.Complete, Subjects: a.Subjects, Size: a.Size}
 	bad := func(what, fix string) error {
 		return vaultmesh.Errorf(vaultmesh.Invalid, "verify", "flags", "%s", what).WithFix("%s", fix)
 	}
@@ -116,8 +119,13 @@ func (a Audit) demand() (d receipt.Demand, err error) {
 		}
 	}
 	for _, kind := range a.Require {
-		if !slices.Contains(kinds, kind) {
-			return d, bad(fmt.Sprintf("--require %.40q is no kind of proof", kind), "use "+strings.Join(kinds, ", "))
+		switch {
+		case kind == possession:
+			d.Possession = true
+		case slices.Contains(kinds, kind):
+			d.Anchors = append(d.Anchors, kind)
+		default:
+			return d, bad(fmt.Sprintf("--require %.40q is no kind of proof", kind), "use "+strings.Join(append(slices.Clone(kinds), possession), ", "))
 		}
 	}
 	if a.Head != "" {

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,6 +100,7 @@ type extraction struct {
 	dir     string
 	trust   *receipt.Trust
 	written map[string]bool // by name
+	listed  []string        // keys
 	err     error
 }
 
@@ -156,11 +158,12 @@ func (x *extraction) envelope(name string, data []byte) {
 	x.write(stem+".sig", r.Signature)
 }
 
-// keys writes the pinned keys.
+// keys writes the pinned keys, and a list that says up to where each counts.
 func (x *extraction) keys() {
 	if x.trust == nil {
 		return
 	}
+	defer x.listKeys()
 	for _, text := range append([]string{x.trust.Log.Key}, x.trust.LogKeys...) {
 		x.verifierKey("log", text)
 	}
@@ -212,11 +215,27 @@ func (x *extraction) witnessKey(w receipt.PolicyWitness, text string) {
 	}
 }
 
+// until says up to where a pinned key counts; no foreign tool looks at that.
+func (x *extraction) until(id string) string {
+	for _, r := range x.trust.Retired {
+		if r.ID == id {
+			return fmt.Sprintf("until %d: retired at that index; it may sign no receipt from there on, and no checkpoint of a larger log", r.Until)
+		}
+	}
+	return "no end"
+}
+
+func (x *extraction) listKeys() {
+	slices.Sort(x.listed)
+	x.write("keys/list.txt", []byte(strings.Join(append(x.listed, ""), "\n")))
+}
+
 func (x *extraction) key(name string, public []byte) {
 	der, err := x509.MarshalPKIXPublicKey(ed25519.PublicKey(bytes.Clone(public)))
 	if err != nil {
 		return
 	}
+	x.listed = append(x.listed, fmt.Sprintf("%-45s %s %s", name+".pem", receipt.KeyID(public), x.until(receipt.KeyID(public))))
 	x.write("keys/"+name+".der", der)
 	x.write("keys/"+name+".pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }

@@ -58,6 +58,7 @@ func Judge(bundle, trust, options []byte) View {
 		}
 	}
 	r := d.Verify(bundle, t)
+	onPage(&r)
 	v := View{Report: &r, Parts: list(bundle)}
 	for _, c := range r.Checks {
 		if !c.OK && c.Judged() {
@@ -65,6 +66,23 @@ func Judge(bundle, trust, options []byte) View {
 		}
 	}
 	return v
+}
+
+// flags are the places where a report tells the user of a command line what to type, and what a page has instead.
+var flags = strings.NewReplacer(
+	"pass --head FILE with a signed checkpoint", "open “Ask for more” on this page, and choose a file with a signed checkpoint",
+	"--expect-size N with --expect-root sha256:…", "write the log's size and root that you know there",
+	"(--head)", "(give one under “Ask for more”)",
+)
+
+// onPage puts what a page has in the place of flags.
+func onPage(r *receipt.Report) {
+	for i := range r.Checks {
+		r.Checks[i].Detail = flags.Replace(r.Checks[i].Detail)
+	}
+	for i := range r.NotProved {
+		r.NotProved[i] = flags.Replace(r.NotProved[i])
+	}
 }
 
 // list reads the parts even of a bundle that is refused, as long as it is JSON of the right shape.

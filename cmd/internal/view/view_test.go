@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func mustJSON(t *testing.T, v any) []byte {
+func mustJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -86,15 +87,28 @@ func mustJSON(t *testing.T, v any) []byte {
 	return b
 }
 
+// A page has no flags: what the report says of them is said of the page.
+func TestNoFlagsOnThePage(t *testing.T) {
+	w := sample.New(t)
+	pins := w.Trust()
+	pins.WitnessPolicy = "" // nobody but the auditor knows a head
+	bundle, trust := w.Pack(w.Everything()), mustJSON(t, pins)
+	for _, options := range []string{`{"size":"0"}`, `{"size":"0","complete":true}`} {
+		v := Judge(bundle, trust, []byte(options))
+		if text := string(v.JSON()); strings.Contains(text, "--head FILE") || strings.Contains(text, "(--head)") || strings.Contains(text, "--expect-") || !strings.Contains(text, "Ask for more") {
+			t.Errorf("%s: %s", options, text)
+		}
+	}
+}
+
 // FuzzJudge gives the page's function anything.
 func FuzzJudge(f *testing.F) {
 	w := sample.New(f)
-	bundle := w.Pack(w.Receipts(0, nil))
-	trust, err := json.Marshal(&receipt.Trust{Domain: sample.Domain, Log: receipt.TrustedLog{Origin: sample.Origin, Key: w.LogVerifier}, ReceiptKeys: []receipt.TrustedKey{{ID: w.Key.KeyID(), Public: w.Key.Pub()}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(bundle, trust, []byte(`{"size":"0"}`))
+	w.Genesis()
+	parts, pins := w.All()
+	trust := mustJSON(f, pins)
+	f.Add(w.Pack(nil), trust, []byte(`{"size":"0"}`))
+	f.Add(w.Pack(parts), trust, []byte(`{"size":"0"}`))
 	f.Add([]byte(`{"parts":[{"name":"a","data":"","sha256":""}]}`), trust, []byte(`{"size":"3","root":"`+vaultmesh.Sum(nil).String()+`"}`))
 	f.Fuzz(func(t *testing.T, bundle, trust, options []byte) {
 		v := Judge(bundle, trust, options)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,10 +43,15 @@ func page(t *testing.T) string {
 	return out
 }
 
+// patience bounds the whole test on a machine that does much else: the browser starts and compiles 9 MB of code.
+const patience = 8 * time.Minute
+
 // tab is a browser's tab that notes everything which a page that connects to nothing must not do.
 type tab struct {
 	context.Context
 	served string // the one address that it may ask for; fixed before it does
+	page   string // that is open
+	runs   int    // judgements that it has shown
 	mu     sync.Mutex
 	events []string
 }
@@ -59,7 +65,7 @@ func (b *tab) note(text string) {
 func open(t *testing.T) *tab {
 	t.Helper()
 	bin := peers.Debian(t, "chromium", "/usr/bin/chromium")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1200, 1500),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true)}
@@ -95,26 +101,73 @@ func open(t *testing.T) *tab {
 // judge opens the page, gives it both files, and returns the verdict and the text.
 func (b *tab) judge(t *testing.T, page, bundle, trust, picture string) (verdict, text string) {
 	t.Helper()
-	shot := []byte{}
-	err := chromedp.Do(b, chromedp.Navigate(page), chromedp.SetUploadFiles("#bundle", []string{bundle}), chromedp.SetUploadFiles("#trust", []string{trust}), chromedp.WaitVisible("#verdict"))
+	choose := func(input, file string) chromedp.Action[chromedp.Void] {
+		return chromedp.SetUploadFiles(input, []string{file})
+	}
+	judged := func() chromedp.Action[chromedp.Void] {
+		b.runs++
+		return chromedp.WaitVisible(fmt.Sprintf(`#result[data-run="%d"]`, b.runs))
+	}
+	var err error
+	if b.page == page { // the new bundle is judged by the trust file that is there
+		err = chromedp.Do(b, choose("#bundle", bundle), judged())
+	} else {
+		b.page, b.runs = page, 0
+		err = chromedp.Do(b, chromedp.Navigate(page), choose("#bundle", bundle))
+	}
+	if err == nil {
+		err = chromedp.Do(b, choose("#trust", trust), judged())
+	}
 	if err == nil {
 		verdict, err = chromedp.Run(b, chromedp.Evaluate[string](`document.getElementById("result").dataset.verdict`))
 	}
 	if err == nil {
 		text, err = chromedp.Run(b, chromedp.TextContent("#result"))
 	}
-	if err == nil {
-		shot, err = chromedp.Run(b, chromedp.FullScreenshot(100))
+	if dir := os.Getenv("VAULTMESH_PICTURES"); dir != "" && err == nil {
+		var shot []byte
+		if shot, err = chromedp.Run(b, chromedp.FullScreenshot(100)); err == nil {
+			err = os.WriteFile(filepath.Join(dir, picture), shot, 0o600)
+		}
 	}
 	if err != nil {
 		t.Fatalf("%v; the page said %q", err, b.events)
 	}
-	if dir := os.Getenv("VAULTMESH_PICTURES"); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, picture), shot, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return verdict, text
+}
+
+// phone asks whether the page fits a telephone's width, with everything unfolded.
+func (b *tab) phone(t *testing.T) {
+	t.Helper()
+	const width = 360
+	if err := chromedp.Do(b, chromedp.EmulateViewport(width, 740)); err != nil {
+		t.Fatal(err)
+	}
+	wide, err := chromedp.Run(b, chromedp.Evaluate[string](`document.querySelectorAll("details").forEach((d) => d.open = true); [document.documentElement, ...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll")).map((e) => e.tagName + "." + e.className).slice(0, 5).join(" ")`))
+	if err != nil || wide != "" {
+		t.Errorf("wider than %d pixels: %s (%v)", width, wide, err)
+	}
+	if err := chromedp.Do(b, chromedp.EmulateViewport(1200, 1500)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unreadable gives the page a file that vanishes before it is read: it says so, and judges no earlier file in its place.
+func (b *tab) unreadable(t *testing.T) {
+	t.Helper()
+	text, err := chromedp.Run(b, chromedp.Evaluate[string](`(() => { const gone = new File(["{}"], "gone.json"); gone.arrayBuffer = () => Promise.reject(new Error("it vanished")); take("bundle", gone); return ""; })()`))
+	if err == nil {
+		err = chromedp.Do(b, chromedp.WaitVisible("#drop-bundle.failed"))
+	}
+	if err == nil {
+		text, err = chromedp.Run(b, chromedp.TextContent("#inputs"))
+	}
+	if err != nil || !strings.Contains(text, "gone.json cannot be read: it vanished") {
+		t.Errorf("a file that cannot be read: %v\n%s", err, text)
+	}
+	if idle, err := chromedp.Run(b, chromedp.Evaluate[bool](`byID("go").disabled && files.bundle === null`)); err != nil || !idle {
+		t.Errorf("the earlier file stands in its place: %v", err)
+	}
 }
 
 func write(t *testing.T, name string, data []byte) string {
@@ -162,7 +215,7 @@ func TestPage(t *testing.T) {
 	} else {
 		bad[at] = 'A'
 	}
-	verdict, text = b.judge(t, "file://"+html, write(t, "bundle.json", bad), keys, "refused.png")
+	verdict, text = b.judge(t, "file://"+html, write(t, "bundle.json", bad), write(t, "trust.json", pins), "refused.png")
 	if verdict != "refused" || !strings.Contains(text, "receipts/0000000005.dsse.json") || !strings.Contains(text, "it was altered") {
 		t.Errorf("one byte changed: %s\n%s", verdict, text)
 	}
@@ -178,6 +231,8 @@ func TestPage(t *testing.T) {
 	if verdict, text = b.judge(t, "file://"+html, write(t, "bundle.json", bundle), write(t, "trust.json", bundle), "unusable.png"); verdict != "error" {
 		t.Errorf("a bundle as trust file: %s\n%s", verdict, text)
 	}
+	b.phone(t)
+	b.unreadable(t)
 	// The same from a server that sends the page's own policy, as a node does.
 	content, err := os.ReadFile(html)
 	if err != nil {

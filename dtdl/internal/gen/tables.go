@@ -29,6 +29,7 @@ func Generate(data []byte) ([]byte, error) {
 	g.identifierTable()
 	g.contextTable()
 	g.supplementalTable()
+	g.printf("var typeFamilies = [...]typeFamily{\n%s}\n\n", g.families)
 	g.controlTable()
 	g.standardTable()
 	if g.err != nil {
@@ -42,6 +43,9 @@ func Generate(data []byte) ([]byte, error) {
 	}
 	out.WriteString(")\n\n")
 	out.Write(g.body.Bytes())
+	for i, text := range g.texts {
+		fmt.Fprintf(&out, "\nconst text%d = %s\n", i, text)
+	}
 	return format.Source(out.Bytes())
 }
 
@@ -50,8 +54,10 @@ type generator struct {
 	classes    []string
 	properties []string // literals of the property table, in order of first use
 	body       bytes.Buffer
-	prefixes   map[string]string // beginning of identifiers to the name of its constant
-	standard   map[string]string // literals of standard elements by identifier
+	prefixes   map[string]string  // beginning of identifiers to the name of its constant
+	standard   map[string]element // by identifier
+	texts      []string           // constants of text that tables share
+	families   string             // literals of the families of types
 	err        error
 }
 
@@ -175,16 +181,25 @@ func (g *generator) class(name string, c materialClass) {
 	for _, t := range c.TypeIDs {
 		supers = append(supers, strings.TrimPrefix(t, "dtmi:dtdl:class:"))
 	}
-	g.printf("class%s: {name: %q, abstract: %t, partition: %t, rootable: %t, supers: %s,\n", name, name, c.Abstract, c.Partition, c.Rootable, g.set(supers))
-	sets := func(pick func(v string) []string) string {
+	g.printf("class%s: {name: %q", name, name)
+	g.boolean("abstract", c.Abstract)
+	g.boolean("partition", c.Partition)
+	g.boolean("rootable", c.Rootable)
+	g.printf(", supers: %s", g.set(supers))
+	sets := func(key string, pick func(v string) []string) {
 		var parts []string
+		some := false
 		for _, v := range versionNames {
-			parts = append(parts, g.set(pick(v)))
+			set := g.set(pick(v))
+			some = some || set != g.set(nil)
+			parts = append(parts, set)
 		}
-		return "[versions]classSet{" + strings.Join(parts, ", ") + "}"
+		if some {
+			g.printf(",\n%s: [versions]classSet{%s}", key, strings.Join(parts, ", "))
+		}
 	}
-	g.printf("concrete: %s, ", sets(func(v string) []string { return c.ConcreteSubclasses[v] }))
-	g.printf("definable: %s, ", sets(func(v string) []string {
+	sets("concrete", func(v string) []string { return c.ConcreteSubclasses[v] })
+	sets("definable", func(v string) []string {
 		var out []string
 		for _, s := range c.ConcreteSubclasses[v] {
 			if name == "Entity" || !slices.Contains(c.ElementalSubclasses[v], s) {
@@ -192,8 +207,8 @@ func (g *generator) class(name string, c materialClass) {
 			}
 		}
 		return out
-	}))
-	g.printf("extensible: %s,\n", sets(func(v string) []string { return c.ExtensibleSub[v] }))
+	})
+	sets("extensible", func(v string) []string { return c.ExtensibleSub[v] })
 	var indexes []string
 	for _, p := range sortedKeys(c.Properties) {
 		literal := g.property(p, c.Properties[p])
@@ -204,7 +219,7 @@ func (g *generator) class(name string, c materialClass) {
 		}
 		indexes = append(indexes, strconv.Itoa(i))
 	}
-	g.printf("props: []uint16{%s}},\n", strings.Join(indexes, ", "))
+	g.printf(",\nprops: []uint16{%s}},\n", strings.Join(indexes, ", "))
 }
 
 // Helpers for loosely typed objects of the digest.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 )
 
@@ -21,14 +20,7 @@ func (g *generator) contextTable() {
 		if r := g.digest.ReservedIDPrefixes[id]; len(r) > 0 {
 			g.printf(", reserved: %#v", r)
 		}
-		terms := g.digest.Contexts[id]
-		if len(terms) > 0 {
-			g.printf(", terms: []term{\n")
-			for _, t := range sortedKeys(terms) {
-				g.printf("{%q, %s},\n", t, g.id(terms[t]))
-			}
-			g.printf("}")
-		}
+		g.terms(g.digest.Contexts[id])
 		g.printf("},\n")
 	}
 	g.printf("}\n\n")
@@ -41,7 +33,11 @@ var extensionKinds = map[string]string{
 
 func (g *generator) supplementalTable() {
 	g.printf("// supplementals are sorted by identifier.\nvar supplementals = [...]supplemental{\n")
+	alike := g.typeFamilies()
 	for _, id := range sortedKeys(g.digest.SupplementalTypes) {
+		if alike[id] {
+			continue
+		}
 		s := g.digest.SupplementalTypes[id]
 		kind := extensionKinds[s.ExtensionKind]
 		if kind == "" {
@@ -195,22 +191,6 @@ func (g *generator) controlTable() {
 	g.printf("}\n\n")
 }
 
-func (g *generator) standardTable() {
-	g.standard = make(map[string]string)
-	for _, e := range g.digest.Elements {
-		ctx := strs(e["@context"])
-		if s := str(e, "@context"); s != "" {
-			ctx = []string{s}
-		}
-		g.element(e, ctx, str(e, "@id"), "")
-	}
-	g.printf("// standardElements are sorted by identifier.\nvar standardElements = [...]standardElement{\n")
-	for _, id := range sortedKeys(g.standard) {
-		g.printf("%s,\n", g.standard[id])
-	}
-	g.printf("}\n")
-}
-
 // resolve returns the identifier of a term in the contexts.
 func (g *generator) resolve(term string, ctx []string) string {
 	if strings.HasPrefix(term, "dtmi:") {
@@ -250,37 +230,20 @@ func (g *generator) element(e map[string]any, ctx []string, id, parent string) s
 	if class == "" && parent != "" { // only fields are written without a type
 		class = "Field"
 	}
-	version := ctx[0][strings.IndexByte(ctx[0], ';')+1:]
-	var b strings.Builder
-	fmt.Fprintf(&b, "{id: %s, version: %s, class: class%s", g.id(id), version, class)
-	put := func(key, value string) {
-		if value != "" && value != `""` {
-			fmt.Fprintf(&b, ", %s: %s", key, value)
-		}
-	}
-	if len(supplemental) > 0 {
-		sort.Strings(supplemental)
-		put("types", g.ids(supplemental))
-	}
-	if parent != "" {
-		put("childOf", g.id(parent))
-	}
+	row := element{id: id, version: ctx[0][strings.IndexByte(ctx[0], ';')+1:], class: class, types: supplemental, childOf: parent,
+		name: str(e, "name"), display: str(e, "displayName"), symbol: str(e, "symbol"), value: str(e, "enumValue")}
+	sort.Strings(supplemental)
 	if a := str(e, "aliasFor"); a != "" {
-		put("alias", g.id(g.resolve(a, ctx)))
+		row.alias = g.resolve(a, ctx)
 	}
-	put("name", strconv.Quote(str(e, "name")))
-	put("display", strconv.Quote(str(e, "displayName")))
-	put("symbol", strconv.Quote(str(e, "symbol")))
-	put("value", strconv.Quote(str(e, "enumValue")))
 	for _, key := range []string{"elementSchema", "valueSchema", "schema"} {
 		switch v := e[key].(type) {
 		case string:
-			put("schema", g.id(g.resolve(v, ctx)))
+			row.schema = g.resolve(v, ctx)
 		case map[string]any:
-			put("schema", g.id(g.element(v, ctx, str(v, "@id"), id)))
+			row.schema = g.element(v, ctx, str(v, "@id"), id)
 		}
 	}
-	var parts []string
 	for _, key := range []string{"fields", "enumValues"} {
 		list, _ := e[key].([]any)
 		for _, x := range list {
@@ -290,13 +253,9 @@ func (g *generator) element(e map[string]any, ctx []string, id, parent string) s
 				base, v, _ := strings.Cut(id, ";")
 				partID = fmt.Sprintf("%s:_%s:__%s;%s", base, key, str(part, "name"), v)
 			}
-			parts = append(parts, g.element(part, ctx, partID, id))
+			row.parts = append(row.parts, g.element(part, ctx, partID, id))
 		}
 	}
-	if len(parts) > 0 {
-		put("parts", g.ids(parts))
-	}
-	b.WriteString("}")
-	g.standard[id] = b.String()
+	g.standard[id] = row
 	return id
 }

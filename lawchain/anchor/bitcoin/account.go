@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	spv "vaultmesh.org/vaultmesh/proof/bitcoin"
 )
 
@@ -38,7 +38,7 @@ func (t *Target) Account(ctx context.Context) (Account, error) {
 		return a, err
 	}
 	a.Rate, a.Cost = float64(rate)/1000, feeFor(rate, size(1, true))
-	coins, err := t.coins(ctx, 100*t.o.MaxFee)
+	coins, err := t.coins(ctx, func(int) int64 { return 100 * t.o.MaxFee })
 	if err != nil {
 		return a, err
 	}
@@ -56,20 +56,9 @@ func NewKeyFile(path, network string) (address string, err error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		kind := vaultmesh.Unavailable
-		if errors.Is(err, fs.ErrExist) {
-			kind = vaultmesh.Conflict
-		}
-		return "", vaultmesh.Errorf(kind, op, path, "cannot create the file").Because(err).WithFix("a key is never written over another: choose a new name")
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
+	err = durable.Create(path, []byte(text), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return "", vaultmesh.Errorf(vaultmesh.Conflict, op, path, "the file exists").WithFix("a key is never written over another: choose a new name")
 	}
 	if err != nil {
 		return "", vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot write the file").Because(err)

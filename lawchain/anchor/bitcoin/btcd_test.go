@@ -130,7 +130,7 @@ func (b *btcd) pay(to string, values ...int64) {
 		b.mine(110)
 	}
 	script := b.scriptOf(to)
-	coins, err := b.miner.walkCoins(b.Context(), 1)
+	coins, err := b.miner.walkCoins(b.Context(), func(int) int64 { return 1 })
 	if err != nil || len(coins) == 0 {
 		b.Fatalf("the miner has no coins: %v", err)
 	}
@@ -194,8 +194,8 @@ func newJob(body string) anchor.Job {
 	return anchor.Job{ID: "bitcoin@7", Target: "bitcoin", Kind: "bitcoin", Size: 7, Digest: vaultmesh.Sum([]byte(body)), State: anchor.Queued}
 }
 
-// durable is what a job looks like after it was stored and read again.
-func durable(t testing.TB, j anchor.Job) anchor.Job {
+// stored is what a job looks like after it was stored and read again.
+func stored(t testing.TB, j anchor.Job) anchor.Job {
 	t.Helper()
 	raw, err := json.Marshal(j)
 	if err != nil {
@@ -211,7 +211,7 @@ func durable(t testing.TB, j anchor.Job) anchor.Job {
 // advance takes one step that must not fail, and has every claim of an anchor proved, as the framework does.
 func (b *btcd) advance(t *Target, j anchor.Job) anchor.Job {
 	b.Helper()
-	next, err := t.Advance(b.Context(), durable(b.T, j))
+	next, err := t.Advance(b.Context(), stored(b.T, j))
 	if err != nil {
 		b.Fatalf("%s: %v", j.State, err)
 	}

@@ -17,11 +17,8 @@ import (
 	spv "vaultmesh.org/vaultmesh/proof/bitcoin"
 )
 
-// Bounds of a job.
-const (
-	maxVersions    = 8 // transactions signed for one job
-	maxGenerations = 3 // of which so many may have lost their coins to somebody else
-)
+// maxVersions bounds the transactions that are signed for one job.
+const maxVersions = 8
 
 // dust is the least value of an output that is made or spent; it is above what nodes refuse for any kind of script.
 const dust = 546
@@ -37,16 +34,12 @@ const (
 // incremental is what a replacement pays in addition, in satoshi per virtual byte (BIP 125 rule 4).
 const incremental = 1
 
-// memo is what a job remembers: every transaction that was ever signed for it, oldest first. All that may still be mined
-// spend one coin in common, so that at most one of them ever is: that is what keeps a job from being paid twice.
+// memo is what a job remembers: every transaction that was ever signed for it, oldest first. They
+// spend one coin in common, so that at most one of them is ever mined: that is what keeps a job from being paid twice.
 type memo struct {
 	Address  string    `json:"address"` // of the key that signed
 	Versions []version `json:"versions"`
-	// First is the index of the first version of the present generation. Those before it lost a coin to a transaction that
-	// is not ours, as deep in the chain as an anchor must be to be final.
-	First       int `json:"first,omitempty"`
-	Generations int `json:"generations,omitempty"` // that were lost
-	// Gone is the height at which a coin of the present generation was first seen spent by somebody else; 0: it was not.
+	// Gone is the height at which a coin of theirs was first seen spent by somebody else; 0: it was not.
 	Gone uint64 `json:"gone,omitempty"`
 	// Since is when the newest version was last sent, or came back out of a block: from then on it may be stuck.
 	Since time.Time `json:"since,omitzero"`
@@ -82,7 +75,7 @@ func readMemo(raw json.RawMessage) (memo, error) {
 	if len(raw) == 0 {
 		return m, nil
 	}
-	if err := json.Unmarshal(raw, &m); err != nil || len(m.Versions) > maxVersions || m.First < 0 || m.First > len(m.Versions) {
+	if err := json.Unmarshal(raw, &m); err != nil || len(m.Versions) > maxVersions {
 		return m, vaultmesh.Errorf(vaultmesh.Corrupt, "bitcoin.memo", "", "the job's stored state is damaged")
 	}
 	return m, nil
@@ -96,9 +89,9 @@ func (m *memo) write() (json.RawMessage, error) {
 	return raw, nil
 }
 
-// newest is the transaction that should be mined; nil where none is signed in the present generation.
+// newest is the transaction that should be mined; nil where none is signed.
 func (m *memo) newest() *version {
-	if len(m.Versions) == m.First {
+	if len(m.Versions) == 0 {
 		return nil
 	}
 	return &m.Versions[len(m.Versions)-1]
@@ -152,7 +145,7 @@ func (t *Target) build(ctx context.Context, digest vaultmesh.Digest) (version, e
 			WithFix("raise max_fee, or lower fee_floor")
 	}
 	withChange := func(n int) int64 { return feeFor(rate, size(n, true)) + dust }
-	coins, err := t.coins(ctx, withChange(maxInputs))
+	coins, err := t.coins(ctx, withChange)
 	if err != nil {
 		return version{}, err
 	}
@@ -194,7 +187,7 @@ func (t *Target) bump(ctx context.Context, digest vaultmesh.Digest, v *version, 
 		sum += v.Values[i]
 	}
 	if want := feeFor(rate, size(len(coins), true)) + dust; sum < want && len(coins) < maxInputs {
-		more, err := t.coins(ctx, want)
+		more, err := t.coins(ctx, func(int) int64 { return want })
 		if err != nil {
 			return version{}, false, err
 		}

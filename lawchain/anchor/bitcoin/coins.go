@@ -2,6 +2,7 @@ package bitcoin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"slices"
@@ -17,20 +18,20 @@ import (
 const (
 	pageSize    = 20  // transactions asked for at once
 	maxPages    = 50  // newest first; the change of the last anchor is among the first
-	maxCoins    = 200 // looked at
+	maxCoins    = 600 // asked for; of each page as many as one transaction can spend
 	maxInputs   = 12  // spent by one transaction
 	coinbaseAge = 100 // blocks until a miner may spend what it was paid
 )
 
-// coins finds confirmed outputs that the key can spend, until they are worth enough or there are no more. Unconfirmed ones
-// are left alone, so that no transaction of ours depends on another that may still be replaced.
+// coins finds confirmed outputs that the key can spend, until some of them are worth what n inputs need or there are no more.
+// Unconfirmed ones are left alone, so that no transaction of ours depends on another that may still be replaced.
 //
 // With btcd (--addrindex) it walks the key's own transactions, newest first, by searchrawtransactions; with Bitcoin Core it
 // asks scantxoutset, which reads the whole set of unspent outputs and takes its time on the main network.
-func (t *Target) coins(ctx context.Context, enough int64) ([]coin, error) {
-	found, err := t.walkCoins(ctx, enough)
+func (t *Target) coins(ctx context.Context, need func(n int) int64) ([]coin, error) {
+	found, err := t.walkCoins(ctx, need)
 	if e := refusedBy(err); e != nil && (e.Code == codeNoMethod || strings.Contains(strings.ToLower(e.Message), "method not found")) {
-		return t.scanCoins(ctx)
+		return t.scanCoins(ctx, need)
 	}
 	if e := refusedBy(err); e != nil && strings.Contains(strings.ToLower(e.Message), "addrindex") {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, "bitcoin.coins", "", "the node has no index of addresses").Because(e).WithFix("start btcd with --txindex --addrindex")
@@ -38,11 +39,51 @@ func (t *Target) coins(ctx context.Context, enough int64) ([]coin, error) {
 	return found, err
 }
 
-func (t *Target) walkCoins(ctx context.Context, enough int64) ([]coin, error) {
-	spent := map[wire.OutPoint]bool{}
-	var found []coin
-	var sum int64
-	looked := 0
+// output is one that may be a coin: by a transaction, or by a list, that the node gave.
+type output struct {
+	out   wire.OutPoint
+	value int64
+}
+
+// search asks the node for outputs, the most valuable first: everybody can send any number of small ones to the address,
+// which every anchor shows.
+type search struct {
+	t     *Target
+	need  func(n int) int64
+	open  []output // not asked for yet
+	found []coin
+	asked int
+}
+
+// ask asks for up to most of the outputs, and reports whether the coins found suffice: of those, the smallest is spent.
+func (s *search) ask(ctx context.Context, most int) (enough bool, err error) {
+	slices.SortStableFunc(s.open, func(a, b output) int { return cmp.Compare(b.value, a.value) })
+	for ; most > 0 && len(s.open) > 0 && s.asked < maxCoins; most-- {
+		o := s.open[0]
+		s.open = s.open[1:]
+		s.asked++
+		c, ok, err := s.t.usable(ctx, o.out)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			s.found = append(s.found, c)
+		}
+	}
+	_, enough = choose(s.found, s.need)
+	return enough, nil
+}
+
+// add takes up an output, unless it is worth too little to be spent.
+func (s *search) add(o output) {
+	if o.value > dust {
+		s.open = append(s.open, o)
+	}
+}
+
+func (t *Target) walkCoins(ctx context.Context, need func(n int) int64) ([]coin, error) {
+	s := &search{t: t, need: need}
+	spent, seen := map[wire.OutPoint]bool{}, map[wire.OutPoint]bool{}
 	for page := range maxPages {
 		txs, err := t.page(ctx, page*pageSize)
 		if err != nil {
@@ -57,25 +98,32 @@ func (t *Target) walkCoins(ctx context.Context, enough int64) ([]coin, error) {
 			id := tx.TxHash()
 			for i, o := range tx.TxOut {
 				out := wire.OutPoint{Hash: id, Index: uint32(i)}
-				if !bytes.Equal(o.PkScript, t.key.script) || spent[out] || looked >= maxCoins {
+				if !bytes.Equal(o.PkScript, t.key.script) || spent[out] || seen[out] {
 					continue
 				}
-				looked++
-				c, ok, err := t.usable(ctx, out)
-				if err != nil {
-					return nil, err
-				}
-				if !ok || slices.ContainsFunc(found, func(f coin) bool { return f.out == out }) {
-					continue
-				}
-				found, sum = append(found, c), sum+c.value
+				seen[out] = true
+				s.add(output{out, o.Value})
 			}
 		}
-		if len(txs) < pageSize || sum >= enough {
+		// A few of each page, so that many of one page do not hide what is on the next.
+		if enough, err := s.ask(ctx, maxInputs); err != nil || enough {
+			return s.found, err
+		}
+		if len(txs) < pageSize {
 			break
 		}
 	}
-	return found, nil
+	return s.found, s.rest(ctx)
+}
+
+// rest asks for what is left, a few at a time, until the coins found suffice.
+func (s *search) rest(ctx context.Context) error {
+	for len(s.open) > 0 && s.asked < maxCoins {
+		if enough, err := s.ask(ctx, maxInputs); err != nil || enough {
+			return err
+		}
+	}
+	return nil
 }
 
 // page returns the key's transactions, newest first, those of the memory pool before those in blocks.
@@ -132,13 +180,14 @@ func (t *Target) unclaimed(ctx context.Context, out wire.OutPoint) (bool, error)
 	return err == nil && len(v) == 1 && v[0].By == "", err
 }
 
-func (t *Target) scanCoins(ctx context.Context) ([]coin, error) {
+func (t *Target) scanCoins(ctx context.Context, need func(n int) int64) ([]coin, error) {
 	const method = "scantxoutset"
 	var v struct {
 		Success bool `json:"success"`
 		Unspent []struct {
-			Txid string `json:"txid"`
-			Vout uint32 `json:"vout"`
+			Txid   string  `json:"txid"`
+			Vout   uint32  `json:"vout"`
+			Amount float64 `json:"amount"`
 		} `json:"unspents"`
 	}
 	if err := t.node.rpc.call(ctx, &v, maxBulkReply, method, "start", []any{"addr(" + t.key.address + ")"}); err != nil {
@@ -148,24 +197,19 @@ func (t *Target) scanCoins(ctx context.Context) ([]coin, error) {
 		}
 		return nil, err
 	}
-	var found []coin
-	for i, u := range v.Unspent {
-		if i >= maxCoins {
-			break
-		}
+	s := &search{t: t, need: need}
+	for _, u := range v.Unspent {
 		h, err := chainhash.NewHashFromStr(u.Txid)
 		if err != nil {
 			return nil, lie(method, "it names a transaction that is no hash")
 		}
-		c, ok, err := t.usable(ctx, wire.OutPoint{Hash: *h, Index: u.Vout})
-		if err != nil {
-			return nil, err
+		value, ok := satoshi(u.Amount)
+		if !ok {
+			return nil, lie(method, "it names an amount that is none")
 		}
-		if ok {
-			found = append(found, c)
-		}
+		s.add(output{wire.OutPoint{Hash: *h, Index: u.Vout}, value})
 	}
-	return found, nil
+	return s.found, s.rest(ctx)
 }
 
 // choose takes the smallest single coin that is worth need, or else the largest ones until they are.

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
-	"vaultmesh.org/vaultmesh/lawchain/internal/logtest"
 	spv "vaultmesh.org/vaultmesh/proof/bitcoin"
+	"vaultmesh.org/vaultmesh/test/logs"
 )
 
 func TestMain(m *testing.M) {
@@ -36,12 +36,12 @@ func TestMain(m *testing.M) {
 func crashChild(dir string) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	j, l, err := logtest.Open(filepath.Join(dir, "journal"), nil)
+	l, err := logs.Reopen(filepath.Join(dir, "journal"))
 	if err != nil {
 		return err
 	}
 	if l.Checkpoint() == nil {
-		if err := logtest.Grow(j, l, time.Now(), 3); err != nil {
+		if err := l.Commit(logs.Draft(0), logs.Draft(1), logs.Draft(2)); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func crashChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	e, err := anchor.New(anchor.Options{Log: l, Journal: j, Actor: "node:test", Plans: []anchor.Plan{{Target: target, Burst: 100}}, Logger: slog.New(slog.DiscardHandler),
+	e, err := anchor.New(anchor.Options{Log: l.Log, Journal: l.J, Actor: "node:test", Plans: []anchor.Plan{{Target: target, Burst: 100}}, Logger: slog.New(slog.DiscardHandler),
 		Poll: 10 * time.Millisecond, RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond})
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func crashChild(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "final"), raw, 0o600); err != nil {
 		return err
 	}
-	return j.Close()
+	return l.J.Close()
 }
 
 // TestKill kills a node, as kill -9 does, while it sends a transaction: before the Bitcoin node gets it, and after, before

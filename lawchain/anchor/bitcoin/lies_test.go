@@ -98,7 +98,7 @@ func TestLies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l.set(c.lie)
 			defer l.set(nil)
-			got, err := target.Advance(t.Context(), durable(t, j))
+			got, err := target.Advance(t.Context(), stored(t, j))
 			if c.name == "more confirmations than blocks" { // all that are there are true: the proof holds
 				if err != nil || got.State != anchor.Final {
 					t.Errorf("%s, %v", got.State, err)
@@ -232,7 +232,7 @@ func coreAnswers(b *btcd, direct *Target) question {
 			var unspents []any
 			for _, tx := range b.history(direct) {
 				for i := range tx.TxOut {
-					unspents = append(unspents, map[string]any{"txid": tx.TxID(), "vout": i})
+					unspents = append(unspents, map[string]any{"txid": tx.TxID(), "vout": i, "amount": float64(tx.TxOut[i].Value) / 1e8})
 				}
 			}
 			return map[string]any{"success": true, "unspents": unspents}, nil

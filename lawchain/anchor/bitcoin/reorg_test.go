@@ -100,7 +100,7 @@ func (b *btcd) steal(t *Target, j anchor.Job) {
 }
 
 // TestDeepReorg: a side chain that is longer than the confirmations of a final anchor, and in which the coin went to
-// somebody else. The anchor is reported as lost, and made again with another coin when that is safe.
+// somebody else. The anchor is reported as lost, and the job given up when the theft is final: no second coin is spent on it.
 func TestDeepReorg(t *testing.T) {
 	a, b := startBTCD(t), startBTCD(t)
 	target := a.funded(Options{Final: 3}, 100_000, 70_000)
@@ -135,24 +135,24 @@ func TestDeepReorg(t *testing.T) {
 	}
 	a.mine(2)
 	if j = a.advance(target, j); len(versions(t, j)) != 1 {
-		t.Fatal("it takes another coin before the theft is final")
+		t.Fatal("it takes another coin")
 	}
-	j = a.to(target, j, anchor.Final)
-	if all := versions(t, j); len(all) != 2 {
-		t.Errorf("%d versions", len(all))
+	for range 3 {
+		a.mine(1)
+		j = a.advance(target, j)
 	}
-	if n := a.commits(target, j.Digest); n != 1 {
+	if j.State != anchor.Failed || len(versions(t, j)) != 1 || !strings.Contains(j.Detail, target.Address()) {
+		t.Errorf("%s, %s, %d versions", j.State, j.Detail, len(versions(t, j)))
+	}
+	if n := a.commits(target, j.Digest); n != 0 {
 		t.Errorf("%d transactions commit to the digest", n)
-	}
-	if _, err := target.Proved(t.Context(), j); err != nil {
-		t.Error(err)
 	}
 }
 
-// TestStolenCoins: the coin is gone before the transaction is sent, again and again. The job fails, with the reason.
+// TestStolenCoins: the coin is gone before the transaction is sent. The job fails, with the reason, and touches no other coin.
 func TestStolenCoins(t *testing.T) {
 	b := startBTCD(t)
-	target := b.funded(Options{Final: 2}, 90_000, 80_000, 70_000, 60_000)
+	target := b.funded(Options{Final: 2}, 90_000, 80_000)
 	j := b.advance(target, newJob(body))
 	// While the theft is unconfirmed it may still be replaced: no verdict.
 	b.steal(target, j)
@@ -160,18 +160,9 @@ func TestStolenCoins(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.mine(1)
-	for n := 1; n <= maxGenerations; n++ {
-		for len(versions(t, j)) == n && j.State == anchor.Queued {
-			j = b.advance(target, j)
-			b.mine(1)
-		}
-		if n < maxGenerations {
-			if j.State != anchor.Queued || len(versions(t, j)) != n+1 {
-				t.Fatalf("round %d: %s, %s", n, j.State, j.Detail)
-			}
-			b.steal(target, j)
-			b.mine(1)
-		}
+	for n := 0; n < 5 && j.State == anchor.Queued; n++ {
+		j = b.advance(target, j)
+		b.mine(1)
 	}
 	if j.State != anchor.Failed || !strings.Contains(j.Detail, target.Address()) {
 		t.Fatalf("%s, %s", j.State, j.Detail)

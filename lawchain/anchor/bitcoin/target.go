@@ -8,8 +8,8 @@
 // # How nothing is paid twice
 //
 // A transaction is signed in one step and sent in a later one, after the caller made the first durable. All transactions
-// that are signed for one job spend a coin in common until that coin is spent by a stranger, as deep in the chain as an
-// anchor must be to be final; therefore at most one of them is ever mined, whatever crashes between.
+// that are signed for one job spend a coin in common; therefore at most one of them is ever mined, whatever crashes between and
+// whatever the node says. A job whose coin was spent by a stranger is given up.
 package bitcoin
 
 import (
@@ -207,7 +207,7 @@ func (t *Target) Advance(ctx context.Context, j anchor.Job) (anchor.Job, error) 
 	return t.follow(ctx, j, m, tip)
 }
 
-// begin signs the first transaction of a job, or of its next generation. It is sent in the next step.
+// begin signs the first transaction of a job. It is sent in the next step.
 func (t *Target) begin(ctx context.Context, j anchor.Job, m memo) (anchor.Job, error) {
 	v, err := t.build(ctx, j.Digest)
 	if err != nil {
@@ -256,7 +256,7 @@ func (t *Target) follow(ctx context.Context, j anchor.Job, m memo, tip uint64) (
 	}
 	v := m.newest()
 	if pooled != len(m.Versions)-1 {
-		return t.send(ctx, j, m, tip, pooled >= m.First)
+		return t.send(ctx, j, m, tip, pooled >= 0)
 	}
 	detail := fmt.Sprintf("transaction %s waits to be mined, %d satoshi (%.1f sat/vB)", v.Txid, v.Fee, float64(v.rate())/1000)
 	if t.o.Now().Sub(later(v.Signed, m.Since)) >= t.o.StuckAfter && m.Address == t.key.address {
@@ -322,20 +322,18 @@ func (t *Target) send(ctx context.Context, j anchor.Job, m memo, tip uint64, ear
 	return t.lost(j, m, what, tip)
 }
 
-// lost waits until a stranger's transaction that spent one of the job's coins is final, and then lets the job begin anew.
+// lost waits until a stranger's transaction that spent one of the job's coins is final, and then gives the job up. It does
+// not begin anew with another coin: that the coin was spent is the word of one node, and a node that hides the anchor itself
+// would have it paid again. The schedule makes a new job, for a newer checkpoint.
 func (t *Target) lost(j anchor.Job, m memo, what string, tip uint64) (anchor.Job, error) {
 	if m.Gone == 0 {
 		m.Gone = max(tip, 1)
 	}
 	if left := int64(m.Gone) + int64(t.o.Final) - int64(tip); left > 0 {
 		j.NotBefore = t.o.Now().Add(t.o.Poll)
-		return t.store(j, m, j.State, fmt.Sprintf("coin %s was spent by a transaction that is not this job's; in %d blocks, when that is final, another coin is taken", what, left))
+		return t.store(j, m, j.State, fmt.Sprintf("coin %s was spent by a transaction that is not this job's; in %d blocks, when that is final, the job is given up", what, left))
 	}
-	m.Gone, m.First = 0, len(m.Versions)
-	if m.Generations++; m.Generations >= maxGenerations || len(m.Versions) >= maxVersions {
-		return t.store(j, m, anchor.Failed, fmt.Sprintf("its coins were spent by others %d times, lastly %s: does somebody else use the key of %s?", m.Generations, what, m.Address))
-	}
-	return t.store(j, m, anchor.Queued, "its coin was spent by another transaction for good; it begins anew")
+	return t.store(j, m, anchor.Failed, fmt.Sprintf("its coin %s was spent by another transaction, as the node says: does somebody else use the key of %s?", what, m.Address))
 }
 
 // mined proves a transaction that is in a block, once it has the confirmations.

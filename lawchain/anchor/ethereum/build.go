@@ -2,7 +2,6 @@ package ethereum
 
 import (
 	"context"
-	"fmt"
 	"math/big"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 const (
 	feesPause  = time.Minute      // prices fall within minutes, not blocks
 	queuePause = 15 * time.Second // until the account's other transaction is mined
+	lostPause  = 15 * time.Minute // until a transaction is looked for again whose nonce is used
 )
 
 // build signs the job's first transaction into its memo. Nothing is sent. Only one transaction of the account is ever on
@@ -56,14 +56,7 @@ func (t *Target) build(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, 
 	if err != nil {
 		return j, err
 	}
-	caps := m.caps(t.o.Fees)
-	o, ok := caps.bid(prices, gas)
-	if !ok && m.Lost > 0 {
-		if _, otherwise := t.o.Fees.bid(prices, gas); otherwise {
-			j.State, j.Detail = anchor.Failed, fmt.Sprintf("%d of its nonces were lost, and what that may have cost, %s wei, leaves too little of the limit for one anchor", m.Lost, m.Spent)
-			return j, nil
-		}
-	}
+	o, ok := t.o.Fees.bid(prices, gas)
 	if !ok {
 		return t.wait(j, feesPause, "gas is too dear now: base fee %d wei and tip %s, the caps allow %s together", prices.base, o.tip, o.most)
 	}
@@ -75,10 +68,7 @@ func (t *Target) build(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, 
 		m.From = head
 	}
 	// The most that it may cost is charged from the start, so that a replacement never fails for the day's budget.
-	if j.Fee, err = m.fee(total(gas, o.most)); err != nil {
-		return j, err
-	}
-	j.Detail = ""
+	j.Fee, j.Detail = total(gas, o.most).String(), ""
 	return t.sign(j, m, o)
 }
 
@@ -152,9 +142,8 @@ func (t *Target) replace(ctx context.Context, j anchor.Job, m *memo) (anchor.Job
 	if err != nil {
 		return j, err
 	}
-	caps := m.caps(t.o.Fees)
-	o, _ := caps.bid(prices, m.newest().Gas)
-	o, ok := caps.raise(o, maxFee, tip)
+	o, _ := t.o.Fees.bid(prices, m.newest().Gas)
+	o, ok := t.o.Fees.raise(o, maxFee, tip)
 	if !ok || len(m.Signed) == maxSigned {
 		return t.resend(ctx, j, m, "it is not mined, and the caps allow no dearer one: base fee %d wei now, it offers %s", prices.base, maxFee)
 	}
@@ -164,9 +153,7 @@ func (t *Target) replace(ctx context.Context, j anchor.Job, m *memo) (anchor.Job
 	if err := t.pool.afford(ctx, t.Account(), o); err != nil {
 		return j, err
 	}
-	if j.Fee, err = m.fee(total(o.gas, o.most)); err != nil { // what was paid before a re-organisation may be paid again
-		return j, err
-	}
+	j.Fee = total(o.gas, o.most).String() // what was paid before a re-organisation may be paid again
 	j.Detail = "replaced by a dearer transaction"
 	return t.sign(j, m, o)
 }

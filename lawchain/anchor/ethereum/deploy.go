@@ -108,10 +108,11 @@ func (t *Target) deployed(ctx context.Context, d *Deployment) (bool, error) {
 	if err != nil {
 		return false, retry(err)
 	}
-	r, err := t.find(ctx, d.Transaction, head)
-	if err != nil || r == nil {
+	claims, doubted, err := t.find(ctx, d.Transaction, head)
+	if err != nil || doubted || len(claims) == 0 {
 		return false, retry(err)
 	}
+	r := claims[0]
 	d.Height, d.Block = uint64(r.Height), eth.Hash(r.Block)
 	if head-d.Height+1 < t.o.Confirmations {
 		return false, nil

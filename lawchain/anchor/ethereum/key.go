@@ -13,6 +13,7 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"vaultmesh.org/vaultmesh"
+	"vaultmesh.org/vaultmesh/journal/durable"
 	eth "vaultmesh.org/vaultmesh/proof/ethereum"
 )
 
@@ -69,19 +70,9 @@ func NewKey(path string) (*Key, error) {
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Internal, op, "", "no key").Because(err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	err = durable.Create(path, fmt.Appendf(nil, "%x\n", priv.Serialize()), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, vaultmesh.Errorf(vaultmesh.Conflict, op, path, "the file exists").WithFix("a key is never overwritten: name another file")
-	}
-	if err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot create").Because(err)
-	}
-	_, err = fmt.Fprintf(f, "%x\n", priv.Serialize())
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
 	}
 	if err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, path, "cannot write").Because(err)

@@ -456,3 +456,52 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// One liar among three that answers first, and names the newest block, does not keep a mined anchor from being confirmed; nor
+// does it pass one off as mined that is not.
+func TestLiarThatAnswersFirst(t *testing.T) {
+	c := anvil(t)
+	honest := c.deploy()
+	c.do(nil, "evm_setAutomine", false)
+	j := c.must(honest, newJob("stall"), anchor.Queued)
+	j = c.must(honest, j, anchor.Submitted)
+	c.mine(5)
+	slow := func(string, []json.RawMessage, json.RawMessage) json.RawMessage {
+		time.Sleep(20 * time.Millisecond)
+		return nil
+	}
+	bad, a, b := newProxy(c), newProxy(c), newProxy(c)
+	a.lie(slow)
+	b.lie(slow)
+	bad.lie(func(m string, _ []json.RawMessage, r json.RawMessage) json.RawMessage {
+		if m != "eth_getTransactionReceipt" {
+			return nil
+		}
+		var block struct{ Hash, Number string }
+		c.do(&block, "eth_getBlockByNumber", "latest", false)
+		return with(r, func(x map[string]any) { x["blockHash"], x["blockNumber"] = block.Hash, block.Number })
+	})
+	o := honest.o
+	o.Agree = 0
+	o.Endpoints = []Endpoint{{Name: "liar", URL: bad.url}, {Name: "a", URL: a.url}, {Name: "b", URL: b.url}}
+	x, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := c.advance(honest, j); err != nil || out.State != anchor.Confirmed {
+		t.Fatalf("without the liar: %s %v", out.State, err)
+	}
+	stalled := 0
+	for range 3 {
+		c.mine(3)
+		out, err := c.advance(x, j)
+		if out.State == anchor.Confirmed {
+			break
+		}
+		stalled++
+		t.Logf("%s %q %v", out.State, out.Detail, err)
+	}
+	if stalled == 3 {
+		t.Error("never confirmed, though two honest endpoints of three have it 60 blocks deep")
+	}
+}

@@ -1,8 +1,10 @@
 package ethereum
 
 import (
+	"cmp"
 	"context"
 	"math/big"
+	"slices"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
@@ -20,47 +22,97 @@ func (t *Target) look(ctx context.Context, j anchor.Job, m *memo) (anchor.Job, e
 		return j, err
 	}
 	for i := len(m.Signed) - 1; i >= 0; i-- {
-		r, err := t.find(ctx, m.Signed[i].Hash, head)
+		claims, doubted, err := t.find(ctx, m.Signed[i].Hash, head)
 		if err != nil {
 			return j, err
 		}
-		if r != nil {
+		if r := t.holding(ctx, j, claims, doubted); r != nil {
 			return t.mined(ctx, j, m, r, head)
 		}
 	}
 	return t.unmined(ctx, j, m, head)
 }
 
-// find returns the receipt of a transaction in a block on which enough nodes agree, and nil where there is none. That the
-// receipt says what the block holds is not verified here.
-func (t *Target) find(ctx context.Context, id eth.Hash, head uint64) (*receipt, error) {
+// find returns what nodes say about a transaction in a block of the chain: the receipt of as many as must agree, or else
+// those that differ, of most nodes and oldest blocks first. doubted says that as many as must agree know of no receipt. That
+// a receipt says what the block holds is not verified here.
+func (t *Target) find(ctx context.Context, id eth.Hash, head uint64) (claims []*receipt, doubted bool, err error) {
+	settled := func(all []answer[*receipt]) bool { // one that answers at once is not all that there is to hear
+		said := map[hash]int{}
+		for _, a := range all {
+			if a.err != nil {
+				continue
+			}
+			block := hash{}
+			if a.value != nil {
+				block = a.value.Block
+			}
+			if said[block]++; said[block] >= t.pool.agree {
+				return true
+			}
+		}
+		return false
+	}
 	all := everyone(ctx, t.pool, func(ctx context.Context, c *client) (*receipt, error) {
 		var r *receipt
 		err := c.call(ctx, &r, smallReply, "eth_getTransactionReceipt", id)
 		return r, err
-	}, enough[*receipt](t.pool))
-	heard := 0
+	}, settled)
+	heard, none := 0, 0
+	said := map[hash]int{}
 	for _, a := range all {
 		if a.err != nil {
 			continue
 		}
 		heard++
 		if a.value == nil || uint64(a.value.Height) > head {
+			none++
 			continue
 		}
 		on, err := t.pool.blockAt(ctx, uint64(a.value.Height))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if on == eth.Hash(a.value.Block) {
-			return a.value, nil
+		if on != eth.Hash(a.value.Block) {
+			t.pool.log.Warn("an Ethereum endpoint names a block that is not on the chain", "endpoint", a.from.name, "height", uint64(a.value.Height), "block", eth.Hash(a.value.Block), "others", on)
+			continue
 		}
-		t.pool.log.Warn("an Ethereum endpoint names a block that is not on the chain", "endpoint", a.from.name, "height", uint64(a.value.Height), "block", eth.Hash(a.value.Block), "others", on)
+		if said[a.value.Block]++; said[a.value.Block] == 1 {
+			claims = append(claims, a.value)
+		}
 	}
 	if heard < t.pool.agree {
-		return nil, t.pool.disagree("receipt", tell(all))
+		return nil, false, t.pool.disagree("receipt", tell(all))
 	}
-	return nil, nil
+	slices.SortStableFunc(claims, func(a, b *receipt) int {
+		return cmp.Or(cmp.Compare(said[b.Block], said[a.Block]), cmp.Compare(a.Height, b.Height))
+	})
+	if len(claims) > 1 && said[claims[0].Block] >= t.pool.agree {
+		t.pool.log.Warn("an Ethereum endpoint says another block of a transaction than the others", "transaction", id)
+		claims = claims[:1]
+	}
+	return claims, none >= t.pool.agree, nil
+}
+
+// holding returns the first of several claims, or of doubted ones, whose block really holds the event; where none does, the
+// first, or nil: one node that lies must not keep the others from being believed.
+func (t *Target) holding(ctx context.Context, j anchor.Job, claims []*receipt, doubted bool) *receipt {
+	if len(claims) == 1 && !doubted {
+		return claims[0]
+	}
+	for _, r := range claims {
+		v, err := t.inBlock(ctx, uint64(r.Height), eth.Hash(r.Block))
+		if err != nil {
+			continue
+		}
+		if _, _, ok := v.event(t.o.Contract, j.Digest); ok {
+			return r
+		}
+	}
+	if doubted || len(claims) == 0 {
+		return nil
+	}
+	return claims[0]
 }
 
 // mined goes on with a transaction that is in a block of the chain.
@@ -119,9 +171,7 @@ func (t *Target) confirm(j anchor.Job, m *memo, v *verified, index, log uint32) 
 	}
 	m.Height, m.Block = v.header.Number, v.header.Hash.String()
 	j.State, j.Proof, j.Detail = anchor.Confirmed, text, ""
-	if j.Fee, err = m.cost(j.Fee, v.paid(index, m)); err != nil {
-		return j, err
-	}
+	j.Fee = cost(j.Fee, v.paid(index, m))
 	j.Memo, err = m.encode()
 	return j, err
 }
@@ -176,9 +226,7 @@ func (t *Target) reverted(ctx context.Context, j anchor.Job, m *memo, r *receipt
 	if said.block != r.Block || said.status != 0 || uint64(said.index) >= uint64(len(v.receipts)) || v.receipts[said.index].Status == nil || *v.receipts[said.index].Status != 0 {
 		return j, vaultmesh.Errorf(vaultmesh.Unavailable, "ethereum.look", eth.Hash(r.Transaction).String(), "the nodes contradict themselves about the transaction in block %d", uint64(r.Height))
 	}
-	if j.Fee, err = m.cost(j.Fee, v.paid(uint32(said.index), m)); err != nil {
-		return j, err
-	}
+	j.Fee = cost(j.Fee, v.paid(uint32(said.index), m))
 	j.State = anchor.Failed
 	j.Detail = "the transaction " + eth.Hash(r.Transaction).String() + " was reverted: its fee is paid, and it anchored nothing"
 	return j, nil

@@ -3,8 +3,8 @@ package ethereum
 import (
 	"context"
 	"fmt"
-	"math/big"
 	"slices"
+	"time"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
@@ -13,7 +13,7 @@ import (
 
 // Bounds of what is done about a nonce that seems to be lost.
 const (
-	maxLost     = 3       // so often a job's nonce is used by others; then the job fails
+	maxLost     = 3       // so often a job's nonce is used by others, as it is proved; then the job fails
 	searchRange = 2_000   // blocks in one question for events; providers allow no more
 	searchBlock = 100_000 // blocks that are searched at most, the newest: two weeks
 	maxFound    = 8       // events that are looked at, of what one node claims
@@ -95,38 +95,32 @@ func (t *Target) events(ctx context.Context, digest vaultmesh.Digest, from, to u
 	return found, nil
 }
 
-// usurped goes on after a foreign transaction seems to have taken the nonce for good: the job is signed anew, and given up
-// after a few times. What its transactions may cost stays part of its fee, unless it is proved that none of them was mined:
-// nodes that keep silent about a transaction must not have it paid again and again.
+// lostAfter is how long a job is looked for whose nonce was used, before it is given up.
+const lostAfter = 24 * time.Hour
+
+// usurped goes on after a foreign transaction seems to have taken the nonce for good. Where enough nodes name that
+// transaction, the job is signed anew, with another nonce. Where that is not proved (a single endpoint, or nodes without the
+// state of that time), it is not: nodes that keep silent about a transaction would have it paid again. It is looked for, and
+// given up after lostAfter; what its transactions may cost stays part of its fee.
 func (t *Target) usurped(ctx context.Context, j anchor.Job, m *memo, head uint64) (anchor.Job, error) {
-	maxFee, _, err := m.newest().offer()
-	if err != nil {
-		return j, err
-	}
-	spent, err := m.spent()
-	if err != nil {
-		return j, err
-	}
 	by, proved := t.taken(ctx, m, head)
 	if !proved {
-		most := new(big.Int).Add(spent, total(m.newest().Gas, maxFee))
-		if fee, err := parseWei("fee", j.Fee); err == nil && fee.Cmp(most) > 0 {
-			most = fee
+		if m.sentAgo(t.o.Now()) < lostAfter {
+			return t.wait(j, lostPause, "another transaction of account %s seems to have used the nonce %d; the anchor is looked for, and nothing is signed anew: it is not proved", t.Account(), m.Nonce)
 		}
-		spent, j.Fee = most, most.String()
+		j.State, j.Detail = anchor.Failed, fmt.Sprintf("its nonce %d was used, and no node shows by what: does somebody else use the key of account %s, or do the endpoints lie? Configure several endpoints", m.Nonce, t.Account())
+		return j, nil
 	}
-	t.pool.log.Warn("a foreign transaction used the nonce of an anchor; the account should pay for nothing else", "account", t.Account(), "nonce", m.Nonce, "job", j.ID, "transaction", by, "proved", proved)
+	t.pool.log.Warn("a foreign transaction used the nonce of an anchor; the account should pay for nothing else", "account", t.Account(), "nonce", m.Nonce, "job", j.ID, "transaction", by)
 	fresh := &memo{Lost: m.Lost + 1, From: m.From}
-	if spent.Sign() > 0 {
-		fresh.Spent = spent.String()
-	}
 	if fresh.Lost >= maxLost {
-		j.State, j.Fee = anchor.Failed, spent.String()
-		j.Detail = fmt.Sprintf("its nonces were used by other transactions %d times: does somebody else use the key of account %s, or do the endpoints lie?", fresh.Lost, t.Account())
+		j.State = anchor.Failed
+		j.Detail = fmt.Sprintf("its nonces were used by other transactions %d times: does somebody else use the key of account %s, or do most endpoints lie?", fresh.Lost, t.Account())
 	} else {
 		j.State = anchor.Queued
 		j.Detail = "a foreign transaction of the account used the nonce; it is signed anew"
 	}
+	var err error
 	j.Memo, err = fresh.encode()
 	return j, err
 }

@@ -22,10 +22,8 @@ type memo struct {
 	SentAt int64    `json:"sent_at"`         // when the newest of them was sent first, Unix seconds
 	Block  string   `json:"block,omitempty"` // where it was found, while the job is confirmed or final
 	Height uint64   `json:"height,omitempty,string"`
-	Lost   int      `json:"lost,omitempty"` // nonces that a foreign transaction took
-	// Spent is what the transactions of lost nonces may have cost, wei: all of which it is not proved that they were not mined.
-	Spent string `json:"spent,omitempty"`
-	From  uint64 `json:"from,omitempty,string"` // height of the chain before the first transaction was signed
+	Lost   int      `json:"lost,omitempty"`        // nonces that a foreign transaction took, as it is proved: those cost nothing
+	From   uint64   `json:"from,omitempty,string"` // height of the chain before the first transaction was signed
 }
 
 // signed is one transaction.
@@ -59,7 +57,7 @@ func readMemo(raw json.RawMessage) (*memo, error) {
 	for _, s := range m.Signed {
 		ok = ok && eth.Keccak(s.Raw) == s.Hash
 	}
-	if _, err := m.spent(); err != nil || !ok {
+	if !ok {
 		return nil, vaultmesh.Errorf(vaultmesh.Corrupt, "ethereum.memo", "", "the job's memo contradicts itself")
 	}
 	return m, nil
@@ -73,40 +71,12 @@ func (m *memo) encode() (json.RawMessage, error) {
 	return raw, nil
 }
 
-// spent is what lost nonces may have cost.
-func (m *memo) spent() (*big.Int, error) {
-	if m.Spent == "" {
-		return new(big.Int), nil
-	}
-	return parseWei("spent", m.Spent)
-}
-
-// fee is what the job may cost where its present transactions may cost most.
-func (m *memo) fee(most *big.Int) (string, error) {
-	spent, err := m.spent()
-	if err != nil {
-		return "", err
-	}
-	return spent.Add(spent, most).String(), nil
-}
-
-// caps are what is left of them for the present nonce.
-func (m *memo) caps(f Fees) Fees {
-	if spent, err := m.spent(); err == nil && f.MaxPerTx != nil {
-		f.MaxPerTx = new(big.Int).Sub(f.MaxPerTx, spent)
-		if f.MaxPerTx.Sign() < 0 {
-			f.MaxPerTx.SetInt64(0)
-		}
-	}
-	return f
-}
-
-// cost is the job's fee once one of its present transactions cost so much; nil leaves the fee as it was.
-func (m *memo) cost(was string, paid *big.Int) (string, error) {
+// cost is a job's fee once one of its transactions cost so much; nil leaves the fee as it was.
+func cost(was string, paid *big.Int) string {
 	if paid == nil {
-		return was, nil
+		return was
 	}
-	return m.fee(paid)
+	return paid.String()
 }
 
 // newest is the dearest transaction.

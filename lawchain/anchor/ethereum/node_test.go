@@ -203,10 +203,15 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// A foreign transaction with the nonce: nothing is signed anew before it is deep, and then once.
+// twice asks the node of the chain as two, so that what they say of a foreign transaction counts as proved.
+func (c *chain) twice(o *Options) {
+	o.Endpoints, o.Agree = []Endpoint{{Name: "a", URL: c.url}, {Name: "b", URL: c.url}}, 2
+}
+
+// A foreign transaction with the nonce, which the nodes name: nothing is signed anew before it is deep, and then once.
 func TestForeignNonce(t *testing.T) {
 	c := anvil(t)
-	target := c.deploy(func(o *Options) { o.FinalDepth = 8 })
+	target := c.deploy(func(o *Options) { o.FinalDepth = 8; c.twice(o) })
 	c.do(nil, "evm_setAutomine", false)
 	j := c.must(target, newJob("foreign"), anchor.Queued)
 	c.do(nil, "eth_sendTransaction", map[string]any{"from": target.Account(), "to": target.Account(), "gasPrice": quantity(50e9)})
@@ -273,7 +278,7 @@ func TestCrash(t *testing.T) {
 // Two jobs at once: the second waits for the first; two that signed the same nonce in a crash are both anchored in the end.
 func TestTwoJobs(t *testing.T) {
 	c := anvil(t)
-	target := c.deploy(func(o *Options) { o.FinalDepth = 4 })
+	target := c.deploy(func(o *Options) { o.FinalDepth = 4; c.twice(o) })
 	c.do(nil, "evm_setAutomine", false)
 	a, b := newJob("a"), newJob("b")
 	a, b = c.must(target, a, anchor.Queued), c.must(target, b, anchor.Queued) // the same nonce

@@ -3,7 +3,7 @@
 //
 // It must not know what is anchored, nor when and how often. It believes no single node where it has several, and calls
 // nothing confirmed that vaultmesh.org/vaultmesh/proof/ethereum has not verified. The account should pay for nothing else:
-// a foreign transaction with its nonce is noticed, and a job gives up after three.
+// a foreign transaction with its nonce is noticed; only where several nodes name it is a job signed anew, and given up after three.
 //
 // Sources: Ethereum Yellow Paper; EIP-1559 (fees), EIP-2 (low s), EIP-155 (chain id), EIP-2718 (typed transactions);
 // ethereum/execution-apis (JSON-RPC).
@@ -136,8 +136,8 @@ func (t *Target) Account() eth.Address { return t.o.Key.Address() }
 //
 //	queued     nothing signed: sign. Signed: send, and it is submitted
 //	submitted  send what was signed and not sent; look for it: in a block that is deep enough it is proved and confirmed,
-//	           and failed where it was reverted; its nonce taken by another: found by its event, or queued with nothing
-//	           signed, or failed after three times; too long on its way: sign a dearer one with the same nonce
+//	           and failed where it was reverted; its nonce taken by another: found by its event, or, where
+//	           that is proved, queued with nothing signed and failed after three times, or else failed after a day; too long on its way: sign a dearer one with the same nonce
 //	confirmed  taken back by a re-organisation: submitted. Deep enough, or finalized: final
 func (t *Target) Advance(ctx context.Context, j anchor.Job) (anchor.Job, error) {
 	m, err := readMemo(j.Memo)

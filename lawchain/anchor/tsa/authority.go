@@ -18,18 +18,19 @@ import (
 // Authority is a time-stamping authority for development and tests: its time is this machine's, and its keys lie in
 // memory. Nobody but its owner has a reason to trust it. It is safe for concurrent use.
 type Authority struct {
-	root   *x509.Certificate
-	signer *x509.Certificate
-	key    *ecdsa.PrivateKey
-	now    func() time.Time
+	root     *x509.Certificate
+	signer   *x509.Certificate
+	key      *ecdsa.PrivateKey
+	now      func() time.Time
+	accuracy time.Duration // that the stamps state
 }
 
 // policyOID is the policy under which the development authority stamps: the documentation arc 2.999 (ITU-T X.660), so that
 // no one can take it for a real one.
 var policyOID = asn1.ObjectIdentifier{2, 999, 3161}
 
-// accuracy of the stamps: they have whole seconds.
-const accuracy = time.Second
+// toTheSecond is the accuracy of the stamps.
+const toTheSecond = time.Second
 
 // lifetime of a development authority's certificates.
 const lifetime = 10 * 365 * 24 * time.Hour
@@ -67,7 +68,7 @@ func NewAuthority(now func() time.Time) (*Authority, error) {
 	if signer, err = issue(signer, root, rootKey, &key.PublicKey); err != nil {
 		return nil, err
 	}
-	return &Authority{root: root, signer: signer, key: key, now: now}, nil
+	return &Authority{root: root, signer: signer, key: key, now: now, accuracy: toTheSecond}, nil
 }
 
 func issue(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey, public *ecdsa.PublicKey) (*x509.Certificate, error) {
@@ -120,7 +121,7 @@ func ParseAuthority(text []byte, now func() time.Time) (*Authority, error) {
 	if len(blocks) != 3 || blocks[0].Type != "CERTIFICATE" || blocks[1].Type != "CERTIFICATE" || blocks[2].Type != "PRIVATE KEY" {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "", "want root certificate, signing certificate and private key in PEM")
 	}
-	a := &Authority{now: now}
+	a := &Authority{now: now, accuracy: toTheSecond}
 	var err error
 	if a.root, err = x509.ParseCertificate(blocks[0].Bytes); err != nil {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "root", "no certificate").Because(err)

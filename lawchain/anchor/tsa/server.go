@@ -70,7 +70,7 @@ func (a *Authority) answer(query []byte) ([]byte, error) {
 		return timestamp.CreateErrorResponse(timestamp.Rejection, timestamp.UnacceptedExtension)
 	}
 	stamp := timestamp.Timestamp{
-		HashAlgorithm: crypto.SHA256, HashedMessage: req.HashedMessage, Time: a.now().UTC(), Accuracy: accuracy,
+		HashAlgorithm: crypto.SHA256, HashedMessage: req.HashedMessage, Time: a.now().UTC(), Accuracy: a.accuracy,
 		Nonce: req.Nonce, Policy: policyOID, AddTSACertificate: req.Certificates,
 	}
 	return stamp.CreateResponseWithOpts(a.signer, a.key, crypto.SHA256)

@@ -18,7 +18,10 @@ type Target struct {
 	// Drift is how far the stamp's time may be from this machine's, beside the stamp's own accuracy; 0 means a minute. A
 	// stamp earlier than what it stamps would make every bundle that rests on it fail.
 	Drift time.Duration
-	Now   func() time.Time // default time.Now
+	// Accuracy is the most that the authority may say of its own accuracy; 0 means a minute. A bundle's verifier lets
+	// receipts be that much later than the stamp.
+	Accuracy time.Duration
+	Now      func() time.Time // default time.Now
 }
 
 // Name implements [anchor.Target].
@@ -66,6 +69,14 @@ func (t *Target) near(ts receipt.Timestamp, from, to time.Time) error {
 	drift := t.Drift
 	if drift <= 0 {
 		drift = time.Minute
+	}
+	most := t.Accuracy
+	if most <= 0 {
+		most = time.Minute
+	}
+	if ts.Accuracy < 0 || ts.Accuracy > most {
+		return vaultmesh.Errorf(vaultmesh.Corrupt, "tsa.time", t.Authority, "it says that its time may be off by %s, more than the %s that are accepted", ts.Accuracy, most).
+			WithFix("choose an authority with a better clock, or set accuracy of this one in the configuration")
 	}
 	drift += ts.Accuracy
 	off := time.Duration(0)

@@ -18,8 +18,8 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/lawchain/anchor"
-	"vaultmesh.org/vaultmesh/lawchain/internal/logtest"
 	"vaultmesh.org/vaultmesh/receipt"
+	"vaultmesh.org/vaultmesh/test/logs"
 	"vaultmesh.org/vaultmesh/test/peers"
 )
 
@@ -27,14 +27,9 @@ import (
 // checkpoint's body.
 func anchored(t *testing.T, targets ...*Target) (*anchor.Engine, []anchor.Job, []byte) {
 	t.Helper()
-	j, l, err := logtest.Open(t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := logtest.Grow(j, l, time.Now(), 3); err != nil {
-		t.Fatal(err)
-	}
-	o := anchor.Options{Log: l, Journal: j, Actor: "node:test", Logger: slog.New(slog.DiscardHandler), RetryMin: time.Millisecond, RetryMax: 2 * time.Millisecond, Refusals: 2}
+	l := logs.Open(t, t.TempDir())
+	l.Grow(t, 3)
+	o := anchor.Options{Log: l.Log, Journal: l.J, Actor: "node:test", Logger: slog.New(slog.DiscardHandler), RetryMin: time.Millisecond, RetryMax: 2 * time.Millisecond, Refusals: 2}
 	for _, x := range targets {
 		o.Plans = append(o.Plans, anchor.Plan{Target: x})
 	}
@@ -48,7 +43,7 @@ func anchored(t *testing.T, targets ...*Target) (*anchor.Engine, []anchor.Job, [
 	t.Cleanup(func() {
 		stop()
 		<-done
-		_ = j.Close()
+		_ = l.J.Close()
 	})
 	body, err := receipt.CheckpointBody(l.Checkpoint().Note)
 	if err != nil {
@@ -77,28 +72,7 @@ func anchored(t *testing.T, targets ...*Target) (*anchor.Engine, []anchor.Job, [
 // Several authorities stamp the same checkpoint: a good one, and every kind of bad one. Only the good one anchors.
 func TestBadAuthoritiesNeverAnchor(t *testing.T) {
 	good := newAuthority(t)
-	lie := func(change func(r *timestamp.Request)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			query, _ := io.ReadAll(r.Body)
-			req, err := timestamp.ParseRequest(query)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			change(req)
-			if query, err = req.Marshal(); err != nil {
-				t.Error(err)
-				return
-			}
-			reply, err := good.answer(query)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			w.Header().Set("Content-Type", replyType)
-			_, _ = w.Write(reply)
-		}
-	}
+	lie := func(change func(r *timestamp.Request)) http.HandlerFunc { return misheard(t, good, change) }
 	at := func(issued, stamped time.Duration) *Authority {
 		clock := time.Now().Add(issued)
 		a, err := NewAuthority(func() time.Time { return clock })
@@ -110,6 +84,8 @@ func TestBadAuthoritiesNeverAnchor(t *testing.T) {
 	}
 	const year = 365 * 24 * time.Hour
 	expired, backdated, early, late := at(-11*year, 0), at(-11*year, -9*year), at(-year, -10*time.Minute), at(-year, 10*time.Minute)
+	vague, absurd := newAuthority(t), newAuthority(t)
+	vague.accuracy, absurd.accuracy = time.Minute+time.Second, receipt.MaxAccuracy+time.Second
 	for name, c := range map[string]struct {
 		handler   http.Handler
 		authority *Authority // whose root is pinned
@@ -123,6 +99,8 @@ func TestBadAuthoritiesNeverAnchor(t *testing.T) {
 		"expired chain":          {expired, expired, true},
 		"expired and back-dated": {backdated, backdated, true},
 		"behind":                 {early, early, true},
+		"vague":                  {vague, vague, true},
+		"absurdly vague":         {absurd, absurd, true},
 		"ahead":                  {late, late, true},
 		"forbids":                {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }), good, true},
 		"is busy":                {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }), good, false},

@@ -91,30 +91,33 @@ func TestEveryByteOfTheTokenCounts(t *testing.T) {
 	}
 }
 
+// misheard serves what the authority answers to another query than it was asked.
+func misheard(t *testing.T, a *Authority, change func(*timestamp.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		query, _ := io.ReadAll(r.Body)
+		req, err := timestamp.ParseRequest(query)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		change(req)
+		if query, err = req.Marshal(); err != nil {
+			t.Error(err)
+			return
+		}
+		reply, err := a.answer(query)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		w.Header().Set("Content-Type", replyType)
+		_, _ = w.Write(reply)
+	}
+}
+
 func TestClientRefuses(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
-	forward := func(change func(req *timestamp.Request)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			query, _ := io.ReadAll(r.Body)
-			req, err := timestamp.ParseRequest(query)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			change(req)
-			if query, err = req.Marshal(); err != nil {
-				t.Error(err)
-				return
-			}
-			reply, err := a.answer(query)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			w.Header().Set("Content-Type", replyType)
-			_, _ = w.Write(reply)
-		}
-	}
+	forward := func(change func(r *timestamp.Request)) http.HandlerFunc { return misheard(t, a, change) }
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		kind    vaultmesh.Kind
@@ -262,5 +265,26 @@ func TestServe(t *testing.T) {
 	}
 	if err := Serve(t.Context(), l, a); vaultmesh.KindOf(err) != vaultmesh.Unavailable {
 		t.Errorf("serving on a closed listener: %v", err)
+	}
+}
+
+// A verifier refuses a stamp that may be off by more than an hour: receipts might be written for as long after it.
+func TestAbsurdAccuracy(t *testing.T) {
+	a := newAuthority(t)
+	digest := vaultmesh.Sum([]byte("checkpoint"))
+	query, err := (&timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: digest[:], Certificates: true}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for accuracy, fine := range map[time.Duration]bool{time.Second: true, receipt.MaxAccuracy: true, receipt.MaxAccuracy + time.Microsecond: false, 365 * 24 * time.Hour: false} {
+		a.accuracy = accuracy
+		reply, err := a.answer(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ts, err := receipt.VerifyTimestamp(reply, digest, a.Roots())
+		if fine && (err != nil || ts.Accuracy != accuracy) || !fine && vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+			t.Errorf("%s: %s %v", accuracy, ts.Accuracy, err)
+		}
 	}
 }
