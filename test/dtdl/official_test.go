@@ -38,7 +38,7 @@ type opinion struct {
 	// Unresolved are identifiers that the set refers to and does not hold.
 	Unresolved []string
 	Failure    string // the parser itself failed
-	MS         float64
+	Took       cost
 }
 
 func startOracle(t testing.TB) *oracle {
