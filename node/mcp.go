@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 
 	"vaultmesh.org/vaultmesh"
@@ -98,13 +99,17 @@ func (l local) Anchors(ctx context.Context, _ control.Caller, f anchor.Filter) (
 
 func (l local) Trust(context.Context) (*receipt.Trust, error) { return l.n.trusted() }
 
-// CommandDocs describes the commands of the shipped models, for a face that has no node in its own process.
-func CommandDocs() (func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error), error) {
-	models, err := shippedModels()
-	if err != nil {
-		return nil, err
+// CommandDocs describes the commands of the shipped models, for a face that has no node in its own process. The models are
+// parsed when the first is asked for.
+func CommandDocs() func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error) {
+	parsed := sync.OnceValues(shippedModels)
+	return func(ctx context.Context, model string) ([]mcpapi.CommandDoc, error) {
+		models, err := parsed()
+		if err != nil {
+			return nil, err
+		}
+		return commandDocs(models)(ctx, model)
 	}
-	return commandDocs(models), nil
 }
 
 func shippedModels() (*dtdl.Set, error) {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"golang.org/x/sync/errgroup"
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/constitution"
@@ -23,22 +25,28 @@ type registered struct {
 	wire *mcp.Tool
 }
 
+// register makes the tools' schemas, several at a time: it is most of what a client on standard input waits for.
 func register(list []tool) ([]registered, error) {
 	out := make([]registered, len(list))
+	var all errgroup.Group
+	all.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range list {
-		in, err := schemaText(inputSchema(t.in))
-		if err != nil {
-			return nil, err
-		}
-		result, err := schemaText(outputSchema(t.out))
-		if err != nil {
-			return nil, err
-		}
-		destructive, open := t.hints.destructive, t.hints.openWorld
-		out[i] = registered{t, &mcp.Tool{Name: t.name, Title: t.title, Description: t.description, InputSchema: in, OutputSchema: result,
-			Annotations: &mcp.ToolAnnotations{Title: t.title, ReadOnlyHint: t.hints.readOnly, IdempotentHint: t.hints.idempotent, DestructiveHint: &destructive, OpenWorldHint: &open}}}
+		all.Go(func() error {
+			in, err := schemaText(inputSchema(t.in))
+			if err != nil {
+				return err
+			}
+			result, err := schemaText(outputSchema(t.out))
+			if err != nil {
+				return err
+			}
+			destructive, open := t.hints.destructive, t.hints.openWorld
+			out[i] = registered{t, &mcp.Tool{Name: t.name, Title: t.title, Description: t.description, InputSchema: in, OutputSchema: result,
+				Annotations: &mcp.ToolAnnotations{Title: t.title, ReadOnlyHint: t.hints.readOnly, IdempotentHint: t.hints.idempotent, DestructiveHint: &destructive, OpenWorldHint: &open}}}
+			return nil
+		})
 	}
-	return out, nil
+	return out, all.Wait()
 }
 
 // schemaText encodes a schema once: the SDK reads it on every call.

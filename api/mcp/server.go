@@ -74,15 +74,6 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 	return s.serveLines(ctx, in, out)
 }
 
-// ServeStdio is [NewServer] with the defaults and [Server.ServeStdio] in one step.
-func ServeStdio(ctx context.Context, b Backend, in io.Reader, out io.Writer) error {
-	s, err := NewServer(Options{Backend: b})
-	if err != nil {
-		return err
-	}
-	return s.ServeStdio(ctx, in, out)
-}
-
 // Close ends the sessions of all handlers, which answer 503 from now on.
 func (s *Server) Close() {
 	s.mu.Lock()

@@ -189,11 +189,7 @@ func (c *twinCmd) Run(a *app, n *asked) error {
 	if err != nil {
 		return err
 	}
-	describe, err := node.CommandDocs()
-	if err != nil {
-		return err
-	}
-	docs, err := describe(a.ctx, t.Model)
+	docs, err := node.CommandDocs()(a.ctx, t.Model)
 	if err != nil {
 		return err
 	}

@@ -31,11 +31,7 @@ func (c *mcpCmd) Run(a *app) error {
 			return err // now, where a person sees it
 		}
 	}
-	docs, err := node.CommandDocs()
-	if err != nil {
-		return err
-	}
-	s, err := mcpapi.NewServer(mcpapi.Options{Backend: b, Version: node.Version, Commands: docs, Log: a.log})
+	s, err := mcpapi.NewServer(mcpapi.Options{Backend: b, Version: node.Version, Commands: node.CommandDocs(), Log: a.log})
 	if err != nil {
 		return err
 	}
