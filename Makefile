@@ -67,7 +67,7 @@ FUZZTIME ?= 1m
 FUZZ ?= .
 fuzz:
 	@for p in $$($(GO) list ./... | grep -e '$(FUZZ)'); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p || exit 1; done; done
 
 clean:
 	rm -rf bin demo-out $(PAGE)
