@@ -138,15 +138,7 @@ func keyChain(t *testing.T, n *Node) (chain []receipt.KeyEntry) {
 	indexes = append(indexes, renewed...)
 	slices.Sort(indexes)
 	for _, i := range indexes {
-		raw, err := n.log.Receipt(i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := receipt.Open(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		chain = append(chain, receipt.KeyEntry{Index: i, Receipt: r})
+		chain = append(chain, receipt.KeyEntry{Index: i, Receipt: logged(t, n, i)})
 	}
 	return chain
 }

@@ -21,16 +21,7 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	o := options(t, newWorld(t))
 	o.Addr = "127.0.0.1:0"
 	o.Limits.Connections = limit
-	s, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ln) }()
+	s, ln, served := listening(t, o)
 	t.Cleanup(func() {
 		if err := s.Shutdown(context.Background()); err != nil {
 			t.Error(err)

@@ -109,21 +109,27 @@ func certificate(t *testing.T, k ed25519.PrivateKey) tls.Certificate {
 }
 
 // The whole way over TLS: listen, serve, ask with a client certificate in place of a proof, shut down.
+// listening runs a server until its Shutdown, of which done tells.
+func listening(t *testing.T, o Options) (s *Server, ln net.Listener, done <-chan error) {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ln, err = s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	return s, ln, served
+}
+
 func TestServeTLS(t *testing.T) {
 	o := options(t, newWorld(t))
 	cert := certificate(t, key("server"))
 	o.Addr = "127.0.0.1:0"
 	o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert}
-	s, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ln) }()
+	s, ln, done := listening(t, o)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
 	own, other := certificate(t, key("operator")), certificate(t, key("thief"))

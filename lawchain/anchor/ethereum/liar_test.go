@@ -466,16 +466,29 @@ func TestLiarThatAnswersFirst(t *testing.T) {
 	j := c.must(honest, newJob("stall"), anchor.Queued)
 	j = c.must(honest, j, anchor.Submitted)
 	c.mine(5)
-	slow := func(string, []json.RawMessage, json.RawMessage) json.RawMessage {
-		time.Sleep(20 * time.Millisecond)
-		return nil
-	}
-	bad, a, b := newProxy(c), newProxy(c), newProxy(c)
-	a.lie(slow)
-	b.lie(slow)
-	bad.lie(func(m string, _ []json.RawMessage, r json.RawMessage) json.RawMessage {
-		if m != "eth_getTransactionReceipt" {
+	const lieAbout = "eth_getTransactionReceipt"
+	bad := newProxy(c)
+	var lied []chan struct{} // one for each honest endpoint, which answers behind the liar
+	var others []*proxy
+	for range 2 {
+		p, behind := newProxy(c), make(chan struct{}, 100)
+		p.lie(func(m string, _ []json.RawMessage, _ json.RawMessage) json.RawMessage {
+			if m == lieAbout {
+				select {
+				case <-behind:
+				case <-t.Context().Done():
+				}
+			}
 			return nil
+		})
+		lied, others = append(lied, behind), append(others, p)
+	}
+	bad.lie(func(m string, _ []json.RawMessage, r json.RawMessage) json.RawMessage {
+		if m != lieAbout {
+			return nil
+		}
+		for _, behind := range lied {
+			behind <- struct{}{}
 		}
 		var block struct{ Hash, Number string }
 		c.do(&block, "eth_getBlockByNumber", "latest", false)
@@ -483,7 +496,7 @@ func TestLiarThatAnswersFirst(t *testing.T) {
 	})
 	o := honest.o
 	o.Agree = 0
-	o.Endpoints = []Endpoint{{Name: "liar", URL: bad.url}, {Name: "a", URL: a.url}, {Name: "b", URL: b.url}}
+	o.Endpoints = []Endpoint{{Name: "liar", URL: bad.url}, {Name: "a", URL: others[0].url}, {Name: "b", URL: others[1].url}}
 	x, err := New(o)
 	if err != nil {
 		t.Fatal(err)
