@@ -32,10 +32,7 @@ func (r record) claim(id string, fresh, claimed, recovering bool) error {
 		return vaultmesh.Errorf(vaultmesh.Corrupt, op, r.dir, "the record beside the key is gone, by which a folder that was put back is known").
 			WithFix("restore it together with the key; if this folder is certainly the newest, remove the file recorded in it, and the record is made anew from it")
 	case errors.Is(err, fs.ErrNotExist):
-		if err = durable.Folder(r.dir, 0o700); err == nil {
-			err = durable.Replace(path, []byte(id), 0o600)
-		}
-		if err != nil {
+		if err := durable.Replace(path, []byte(id), 0o600); err != nil {
 			return vaultmesh.Errorf(vaultmesh.Unavailable, op, r.dir, "the record of what is cosigned cannot be kept beside the key").Because(err).
 				WithFix("make the folder writable for this user, or name another one that shares the fate of the key")
 		}

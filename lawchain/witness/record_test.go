@@ -135,3 +135,37 @@ func TestRecordedBesideTheKeyBeforeCosigned(t *testing.T) {
 		t.Fatal(a.Status)
 	}
 }
+
+// A key belongs to one witness: with its record in use, a second one with a folder of its own does not start, so that no
+// two histories of a log are cosigned by one key; nor does it once the first has cosigned and ended.
+func TestOneKeyTwoFolders(t *testing.T) {
+	x := newTree(t, "example.com/log", "1")
+	x.grow(30, "main")
+	signer, _ := key(t, "witness.example/w1")
+	place := t.TempDir()
+	o := witness.ServerOptions{Record: filepath.Join(place, "witness.key.record"), Signer: signer, Logs: []note.Verifier{x.verify}, Log: quiet()}
+	one, other := o, o
+	one.Dir, other.Dir = filepath.Join(place, "one"), filepath.Join(place, "other")
+	s, err := witness.NewServer(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witness.NewServer(other); vaultmesh.KindOf(err) != vaultmesh.Conflict {
+		t.Errorf("while the first runs: %v", err)
+	}
+	if a := s.AddCheckpoint(x.request(0, 30).Marshal()); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witness.NewServer(other); vaultmesh.KindOf(err) != vaultmesh.Corrupt {
+		t.Errorf("after the first: %v", err)
+	}
+	if s, err = witness.NewServer(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

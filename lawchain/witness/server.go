@@ -58,7 +58,7 @@ type ServerOptions struct {
 type Server struct {
 	o       ServerOptions
 	record  record
-	unlock  io.Closer
+	locks   []io.Closer         // of the folder and of the record
 	logs    map[string]*watched // by origin; fixed at creation
 	limit   chan struct{}       // requests at work: their bodies are read
 	intake  intake              // requests whose bodies are being read
@@ -95,17 +95,17 @@ func NewServer(o ServerOptions) (_ *Server, err error) {
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vaultmesh_witness_served_total", Help: "Checkpoints submitted to this witness, by log and HTTP status."}, []string{"origin", "status"}),
 		sizes:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vaultmesh_witness_held_size", Help: "Size of the newest checkpoint that this witness holds, by log."}, []string{"origin"}),
 	}
-	if err := durable.Folder(o.Dir, 0o700); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Unavailable, op, o.Dir, "cannot create the folder").Because(err)
-	}
-	if s.unlock, err = vfs.Default.Lock(filepath.Join(o.Dir, "lock")); err != nil {
-		return nil, vaultmesh.Errorf(vaultmesh.Conflict, op, o.Dir, "another witness has this folder open, or it cannot be written").Because(err)
-	}
 	defer func() {
 		if err != nil {
-			_ = s.unlock.Close()
+			_ = s.Close()
 		}
 	}()
+	// The record too: two folders with one record would be two witnesses with one key.
+	for _, dir := range []string{o.Dir, o.Record} {
+		if err := s.own(dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.claim(); err != nil {
 		return nil, err
 	}
@@ -127,6 +127,24 @@ func NewServer(o ServerOptions) (_ *Server, err error) {
 	mux.HandleFunc("GET /log/{name}/checkpoint", s.serveHeld)
 	s.handler = mux
 	return s, nil
+}
+
+// own makes a folder, and keeps every other process out of it until Close.
+func (s *Server) own(dir string) error {
+	const op = "witness.open"
+	if dir == "" {
+		return nil
+	}
+	if err := durable.Folder(dir, 0o700); err != nil {
+		return vaultmesh.Errorf(vaultmesh.Unavailable, op, dir, "cannot create the folder").Because(err).
+			WithFix("make the folder writable for this user, or name another one that shares the fate of the key")
+	}
+	lock, err := vfs.Default.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return vaultmesh.Errorf(vaultmesh.Conflict, op, dir, "another witness has this folder open, or it cannot be written").Because(err).WithFix("stop the other one: a key belongs to one witness with one folder")
+	}
+	s.locks = append(s.locks, lock)
+	return nil
 }
 
 // watch adds one key of a log, and loads what was cosigned of the log.
@@ -267,7 +285,13 @@ func (s *Server) claimRecord(id string, fresh bool) error {
 }
 
 // Close gives the folder free; no request may be under way.
-func (s *Server) Close() error { return s.unlock.Close() }
+func (s *Server) Close() error {
+	var err error
+	for _, l := range s.locks {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
 
 // Collectors returns the witness's metrics.
 func (s *Server) Collectors() []prometheus.Collector {
