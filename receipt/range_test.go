@@ -104,3 +104,31 @@ func TestRangeByTimeToTheWitnessedEnd(t *testing.T) {
 		}
 	}
 }
+
+// An insider writes, at minute 22, a receipt that reports a cosignature of minute 45 which does not exist yet: no bytes of
+// a proof are named, so that it can be foretold. The halt of minute 30, dated 47, is then left out of "20 to 40".
+func TestForetoldCosignature(t *testing.T) {
+	w := sample.New(t)
+	w.Genesis()
+	twins(w, 5)
+	early := w.Anchor(15 * time.Minute) // size 2
+	twins(w, 17, 18)                    // 2, 3
+	size := w.Size()                    // 4: nothing of it was shown to a witness yet
+	body := w.Checkpoint(size, 0)       // only its body counts
+	// Written at minute 22.
+	w.Add(receipt.AnchorVerified, receipt.AnchorSubject("witness"), "node:sample", 46*time.Minute, &receipt.AnchorBody{AnchorRef: receipt.AnchorRef{Target: "witness", Kind: receipt.AnchorWitness, Job: "job-1",
+		Checkpoint: w.Digest(body), Size: size}, Final: true, Time: sample.Start.Add(45 * time.Minute)}, nil) // 4
+	// Written at minute 30.
+	w.Add(receipt.HaltSet, receipt.HaltSubject(sample.Domain), "operator:bob", 47*time.Minute, &receipt.HaltBody{Reason: "an emergency"}, nil) // 5
+	// At minute 45 the log submits its checkpoint of size 4, which is cosigned then; later it submits the rest.
+	at45 := w.Checkpoint(size, 45*time.Minute)
+	twins(w, 60)
+	note, all := w.Checkpoint(w.Size(), 121*time.Minute), w.Size()
+	bundle := between(w, note, 2, 4, receipt.AnchoredPart(early.Size, early.Note), receipt.TimestampPart(early.Size, 0, early.Stamp), w.Consistency(early.Size, all),
+		receipt.AnchoredPart(size, at45), w.Consistency(size, all))
+	d := receipt.Demand{Complete: true, Size: all, Root: w.RootOf(all), Now: sample.Start.Add(3 * time.Hour)}
+	r := d.Verify(bundle, w.Trust())
+	if r.OK || !strings.Contains(tree(t, r, true), "without naming its bytes") {
+		t.Errorf("accepted %v, complete: %+v\n%s", r.OK, r.Complete, tree(t, r, true))
+	}
+}

@@ -216,6 +216,11 @@ func (j *judge) notBefore() {
 			j.fail(numbered(family, e.index), "%v", err)
 			continue
 		}
+		if b.Kind == AnchorWitness || b.Proof.IsZero() {
+			// What names no bytes that did not exist before can be foretold.
+			j.fail(numbered(family, e.index), "it reports a proof by %s without naming its bytes", b.Kind)
+			continue
+		}
 		for _, a := range j.proved {
 			if a.Kind != b.Kind || a.Size != b.Size || a.digest != b.Checkpoint || a.proof != b.Proof {
 				continue
