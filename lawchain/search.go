@@ -132,17 +132,21 @@ func (l *Log) search(q *Search) (*search, error) {
 		s.size = cp.Size
 	}
 	if !q.To.IsZero() {
-		s.lo.time = ceilMicro(q.To) - 1
+		if s.lo.time = ceilMicro(q.To) - 1; s.lo.time < 0 {
+			return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "to", "it is not after the beginning of 1970, and every receipt is")
+		}
 	}
 	if !q.From.IsZero() {
 		s.hi.time = max(ceilMicro(q.From), 0)
 	}
 	if q.Cursor != "" {
 		b, err := hex.DecodeString(q.Cursor)
-		if err != nil || len(b) != placeSize {
+		if err == nil && len(b) == placeSize {
+			s.after, s.begun = decodePlace(b), true
+		}
+		if !s.begun || s.after.time < 0 {
 			return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, "cursor", "it is none").WithFix("give the next of an earlier answer, with the same query")
 		}
-		s.after, s.begun = decodePlace(b), true
 	}
 	s.choose()
 	return s, nil

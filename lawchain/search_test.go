@@ -361,6 +361,8 @@ func TestSearchRefuses(t *testing.T) {
 		"range":   {From: start, To: start},
 		"cursor":  {Cursor: "zz"},
 		"shorter": {Cursor: "00"},
+		"to":      {To: time.Unix(0, 0)}, // before all blocks of the index: it would be read whole
+		"before":  {Cursor: "00000000000000000000000000000000"},
 	} {
 		if _, err := f.l.Search(q); vaultmesh.KindOf(err) != vaultmesh.Invalid {
 			t.Errorf("%s: %v", name, err)

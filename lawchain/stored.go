@@ -47,9 +47,29 @@ func (s Stored) Nodes(level uint, from, to uint64, fn func(index uint64, hash []
 // leaves reads leaf hashes: a tile of them is one record. Those of the last, incomplete tile have none, and are made from
 // the receipts.
 func (s Stored) leaves(from, to uint64, fn func(index uint64, hash []byte) (bool, error)) error {
+	next, more, err := s.wholeTiles(from, to, fn)
+	if err != nil || !more || next >= to || next%tileWidth == 0 && next+tileWidth <= to {
+		return err
+	}
+	_, complete, err := s.r.Get(keyEntry(next | (tileWidth - 1)))
+	if err != nil {
+		return err
+	}
+	if complete { // since just now, unless its record is damaged
+		_, _, err = s.wholeTiles(next, to, fn)
+		return err
+	}
+	return s.Entries(next, to, func(i uint64, envelope []byte) (bool, error) {
+		leaf := receipt.LeafHash(envelope)
+		return fn(i, leaf[:])
+	})
+}
+
+// wholeTiles reads the leaf hashes of complete tiles, and returns the index behind the last that it gave.
+func (s Stored) wholeTiles(from, to uint64, fn func(index uint64, hash []byte) (bool, error)) (next uint64, more bool, err error) {
 	const size = len(vaultmesh.Digest{})
-	next, more := from, true
-	err := s.numbered(keyNode(0, 0)[:5], from-from%tileWidth, to, func(first uint64, v []byte) (bool, error) {
+	next, more = from, true
+	err = s.numbered(keyNode(0, 0)[:5], from-from%tileWidth, to, func(first uint64, v []byte) (bool, error) {
 		if len(v)%size != 0 || len(v) > tileWidth*size {
 			return true, nil // the caller sees that they are missing
 		}
@@ -65,16 +85,7 @@ func (s Stored) leaves(from, to uint64, fn func(index uint64, hash []byte) (bool
 		}
 		return true, nil
 	})
-	if err != nil || !more || next >= to || next%tileWidth == 0 && next+tileWidth <= to {
-		return err
-	}
-	if _, complete, err := s.r.Get(keyEntry(next | (tileWidth - 1))); err != nil || complete {
-		return err
-	}
-	return s.Entries(next, to, func(i uint64, envelope []byte) (bool, error) {
-		leaf := receipt.LeafHash(envelope)
-		return fn(i, leaf[:])
-	})
+	return next, more, err
 }
 
 func (s Stored) numbered(prefix []byte, from, to uint64, fn func(uint64, []byte) (bool, error)) error {

@@ -9,6 +9,7 @@ import (
 
 	"vaultmesh.org/vaultmesh"
 	"vaultmesh.org/vaultmesh/journal"
+	"vaultmesh.org/vaultmesh/lawchain"
 	"vaultmesh.org/vaultmesh/receipt"
 	"vaultmesh.org/vaultmesh/test/logs"
 )
@@ -63,5 +64,39 @@ func TestRecordsOfATile(t *testing.T) {
 	t.Logf("%d records of %d bytes for %d receipts", records, bytes, n)
 	if records > 5*n/256 || bytes > 40*n {
 		t.Errorf("%d records of %d bytes for %d receipts", records, bytes, n)
+	}
+}
+
+// between runs something once, after the first scan: another goroutine's commit.
+type between struct {
+	journal.Reader
+	then func()
+}
+
+func (b *between) Scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
+	err := b.Reader.Scan(lo, hi, fn)
+	if then := b.then; then != nil {
+		b.then = nil
+		then()
+	}
+	return err
+}
+
+// A tile that is completed while its leaves are read does not lose them.
+func TestLeavesWhileTheirTileIsCompleted(t *testing.T) {
+	f := newLog(t, t.TempDir())
+	defer f.j.Close()
+	for i := range 200 {
+		f.append(t, journal.Commands, halt(i))
+	}
+	r := &between{Reader: f.j, then: func() {
+		for i := range 56 {
+			f.append(t, journal.Commands, halt(200+i))
+		}
+	}}
+	n := 0
+	err := lawchain.NewStored(r).Nodes(0, 0, 200, func(uint64, []byte) (bool, error) { n++; return true, nil })
+	if err != nil || n != 200 {
+		t.Errorf("%d of 200 leaf hashes, %v", n, err)
 	}
 }
