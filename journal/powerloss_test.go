@@ -56,7 +56,7 @@ func powerRound(t *testing.T, r *rand.Rand, cuts int) int {
 	disk, dir := vfs.NewCrashableMem(), t.TempDir()
 	at := map[uint64]bool{}
 	for len(at) < cuts {
-		at[1+r.Uint64N(1500)] = true
+		at[1+r.Uint64N(600)] = true
 	}
 	var commits atomic.Uint64
 	now := make(chan struct{}, cuts)
@@ -69,7 +69,8 @@ func powerRound(t *testing.T, r *rand.Rand, cuts int) int {
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	for w := range powerWriters {
-		writers.Go(func() { write(t, j, w, r.Uint64(), &acked[w], stop) })
+		lane := journal.Lane(r.IntN(2))
+		writers.Go(func() { write(t, j, w, lane, &acked[w], stop) })
 	}
 	var outages []outage
 	for range cuts {
@@ -93,14 +94,15 @@ func powerRound(t *testing.T, r *rand.Rand, cuts int) int {
 	return cuts
 }
 
-// valueOf is what writer w stores as its nth value: 10 bytes to 3 KiB, some beside the tables and some in them.
+// valueOf is what writer w stores as its nth value: 16 bytes to 3 KiB, some beside the tables and some in them.
 func valueOf(w int, n uint64) []byte {
 	r := rand.New(rand.NewPCG(uint64(w), n))
-	b := make([]byte, 10+r.IntN(3<<10))
-	for i := range b {
-		b[i] = byte(r.Uint32())
+	size := 16 + r.IntN(3<<10)
+	b := make([]byte, 0, size+8)
+	for len(b) < size {
+		b = binary.BigEndian.AppendUint64(b, r.Uint64())
 	}
-	return b
+	return b[:size]
 }
 
 func writerKey(w int) []byte { return fmt.Appendf(nil, "writer/%d", w) }
@@ -108,8 +110,7 @@ func writerKey(w int) []byte { return fmt.Appendf(nil, "writer/%d", w) }
 func valueKey(w int, n uint64) []byte { return fmt.Appendf(nil, "value/%d/%d", w, n) }
 
 // write stores one value after the other, each with the number of the last, until told to stop.
-func write(t *testing.T, j *journal.Journal, w int, seed uint64, acked *atomic.Uint64, stop <-chan struct{}) {
-	lane := journal.Lane(seed % 2)
+func write(t *testing.T, j *journal.Journal, w int, lane journal.Lane, acked *atomic.Uint64, stop <-chan struct{}) {
 	for n := uint64(1); ; n++ {
 		select {
 		case <-stop:
