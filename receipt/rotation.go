@@ -22,7 +22,7 @@ type Key struct {
 	Origin  string // of the log; purpose log only
 	// From is the first log index of a receipt, and the first size of a checkpoint, that the key may sign.
 	From uint64
-	// Until is the index of the receipt that retired the key: it signs no receipt from there on, and no checkpoint that
+	// Until is the index of the receipt that retired the key, which may be signed with it: it signs no receipt behind that, and no checkpoint that
 	// is larger. Zero: it is not retired.
 	Until uint64
 	// Expires is the latest end of a delegation where a root key vouches for it; zero where it does not end. What it was
@@ -103,9 +103,10 @@ type KeyEntry struct {
 // KeyHistory says which key of a domain counts where. It does not change once it is made.
 type KeyHistory struct {
 	roots []ed25519.PublicKey
-	keys  []Key          // of each purpose in the order of their introduction
-	at    map[string]int // place in keys, by keyName
-	made  int            // of the keys, those that the log introduced
+	keys  []Key            // of each purpose in the order of their introduction
+	at    map[string]int   // place in keys, by keyName
+	ids   map[string][]int // places in keys, by the identifier of the key
+	made  int              // of the keys, those that the log introduced
 	begun bool
 	last  vaultmesh.LogIndex // of the statements so far, where it begun
 }
@@ -137,7 +138,7 @@ func FollowKeys(domain vaultmesh.Domain, pinned []Key, roots []ed25519.PublicKey
 	if len(pinned) == 0 && len(roots) == 0 {
 		return nil, vaultmesh.Errorf(vaultmesh.Invalid, op, string(domain), "no key is pinned").WithFix("pin at least the first key, or the root")
 	}
-	h := &KeyHistory{roots: roots, at: map[string]int{}}
+	h := &KeyHistory{roots: roots, at: map[string]int{}, ids: map[string][]int{}}
 	for _, k := range pinned {
 		h.pin(k)
 	}
@@ -154,7 +155,7 @@ func FollowKeys(domain vaultmesh.Domain, pinned []Key, roots []ed25519.PublicKey
 // the history is. Errors are those of [FollowKeys].
 func (h *KeyHistory) Then(domain vaultmesh.Domain, e KeyEntry) (next *KeyHistory, counts bool, err error) {
 	n := *h
-	n.keys, n.at = slices.Clone(h.keys), maps.Clone(h.at)
+	n.keys, n.at, n.ids = slices.Clone(h.keys), maps.Clone(h.at), maps.Clone(h.ids)
 	if counts, err = n.follow(domain, e); err != nil {
 		return nil, false, vaultmesh.Wrap(err, "key.follow", e.Receipt.Kind)
 	}
@@ -262,6 +263,8 @@ func (h *KeyHistory) introduce(about *Key, b KeyBody, index uint64) error {
 
 // put adds a key, and returns it where it is.
 func (h *KeyHistory) put(k Key) *Key {
+	id := KeyID(k.Public)
+	h.ids[id] = append(h.ids[id], len(h.keys))
 	if name := keyName(k.Purpose, k.Public); h.find(k.Purpose, k.Public) == nil {
 		h.at[name] = len(h.keys)
 	}
@@ -329,14 +332,15 @@ func (h *KeyHistory) Checkpoint(signed []byte) (Key, error) {
 // own time, which must not be after the end of a delegation. Otherwise the error is of kind Denied.
 func (h *KeyHistory) ReceiptKey(keyID string, index vaultmesh.LogIndex, at time.Time) (Key, error) {
 	const op = "receipt.key"
-	for _, k := range h.keys {
-		if k.Purpose != PurposeReceipt || KeyID(k.Public) != keyID {
+	for _, i := range h.ids[keyID] {
+		k := h.keys[i]
+		if k.Purpose != PurposeReceipt {
 			continue
 		}
 		switch {
 		case uint64(index) < k.From:
 			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the key counts from index %d on, the receipt is at %d", k.From, index)
-		case k.Until != 0 && uint64(index) >= k.Until:
+		case k.Until != 0 && uint64(index) > k.Until: // the receipt at Until is the one that retires it
 			return Key{}, vaultmesh.Errorf(vaultmesh.Denied, op, keyID, "the key was retired at index %d, the receipt is at %d", k.Until, index)
 		}
 		if end, ended := k.Ended(index, at); ended {

@@ -169,7 +169,7 @@ func TestReceiptKeysFollow(t *testing.T) {
 		at    time.Time
 		ok    bool
 	}{
-		{"a", 0, keyTime, true}, {"a", 10, keyTime, true}, {"a", 19, keyTime, true}, {"a", 20, keyTime, false}, {"b", 10, keyTime, false}, {"b", 11, keyTime, true},
+		{"a", 0, keyTime, true}, {"a", 10, keyTime, true}, {"a", 19, keyTime, true}, {"a", 20, keyTime, true}, {"a", 21, keyTime, false}, {"b", 10, keyTime, false}, {"b", 11, keyTime, true},
 		{"d", 31, keyTime.Add(time.Minute), true}, {"d", 31, keyTime.Add(2 * time.Hour), false}, {"d", 30, keyTime, false}, {"x", 11, keyTime, false},
 	} {
 		if _, err := h.ReceiptKey(KeyID(pubOf(x.key)), x.index, x.at); (err == nil) != x.ok {

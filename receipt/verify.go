@@ -357,7 +357,7 @@ func (j *judge) signature(e *entry) {
 }
 
 func (h *KeyHistory) knows(purpose, keyID string) bool {
-	return slices.ContainsFunc(h.keys, func(k Key) bool { return k.Purpose == purpose && KeyID(k.Public) == keyID })
+	return slices.ContainsFunc(h.ids[keyID], func(i int) bool { return h.keys[i].Purpose == purpose })
 }
 
 func (j *judge) inclusion(e *entry, data []byte) {

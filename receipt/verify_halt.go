@@ -37,7 +37,12 @@ func (j *judge) halt(l *life) {
 			return
 		}
 	}
-	j.empty(name, "not proved: the bundle does not show all that happened to the domain's stop switch up to index %d", last.index)
+	const lacks = "the bundle does not show all that happened to the domain's stop switch up to index %d"
+	if j.demand.Complete && (!j.scoped || j.names(l.chain[0].Subject)) {
+		j.fail(name, unjudged+": "+lacks, last.index)
+		return
+	}
+	j.empty(name, "not proved: "+lacks, last.index)
 }
 
 func lastState(e *entry) string {

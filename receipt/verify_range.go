@@ -43,10 +43,11 @@ func (j *judge) wholeRange(r Range) {
 		c.From = utc(r.From)
 		if asOf == 0 {
 			c.Until = utc(r.Until)
+			c.Basis += fmt.Sprintf("; no other was written from %s until %s: %s, and %s", r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), before, after)
 		} else {
 			c.Size = min(c.Size, asOf)
+			c.Basis += fmt.Sprintf("; of the first %s of the log no other was written from %s on: %s, and %s; what came later, until %s too, is not shown", counted(int(min(asOf, 1<<31)), "receipt"), r.From.Format(time.RFC3339), before, after, r.Until.Format(time.RFC3339))
 		}
-		c.Basis += fmt.Sprintf("; no other was written from %s until %s: %s, and %s", r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), before, after)
 	}
 	j.claim(name, c)
 }
@@ -74,14 +75,15 @@ func (j *judge) allAfter(r Range) (why, lacks string) {
 	return "", fmt.Sprintf("no receipt up to its end reports a proof of time of %s or later", r.Until.Format(time.RFC3339))
 }
 
-// endsIn says that the log as the auditor knows it ends in the range, and at which size; 0 where it does not. What the log got
+// endsIn says that the log as the auditor knows it ends in the range, and at which size; 0 where it does not: a head from
+// before the range says nothing of it. What the log got
 // after that is not shown. Of a head that only the witnesses name, nobody knows how old it is but by their own times.
 func (j *judge) endsIn(r Range) (size uint64, why string) {
 	end := uint64(r.Last) + 1
-	if n := j.demand.Size; n > 0 && j.known != "" && n <= end {
+	if n := j.demand.Size; n > uint64(r.First) && j.known != "" && n <= end {
 		return n, fmt.Sprintf("the log ends in it at the head that you named, of size %d", n)
 	}
-	if h := j.witnessedHead(); j.demand.Size == 0 && h != nil && h.size <= end && !h.witnessedAt.Add(-ClockSlack).Before(r.Until) {
+	if h := j.witnessedHead(); j.demand.Size == 0 && h != nil && h.size > uint64(r.First) && h.size <= end && !h.witnessedAt.Add(-ClockSlack).Before(r.Until) {
 		return h.size, fmt.Sprintf("the pinned witnesses saw the log end in it, with size %d, at %s", h.size, h.witnessedAt.Format(time.RFC3339))
 	}
 	return 0, ""

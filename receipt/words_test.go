@@ -27,7 +27,7 @@ func TestRevocationsKnownForAPart(t *testing.T) {
 	w.Tell()
 	note := w.Checkpoint(w.Size(), 24*time.Second)
 	pack := func(at receipt.Ref, ids ...vaultmesh.CommandID) []byte {
-		subjects := []string{receipt.DomainSubject(sample.Domain), receipt.CapabilitySubject(w.Block), receipt.TelemetrySubject(sample.Domain), receipt.StateSubject(sample.Domain)}
+		subjects := []string{receipt.DomainSubject(sample.Domain), receipt.CapabilitySubject(w.Block), receipt.HaltSubject(sample.Domain), receipt.TelemetrySubject(sample.Domain), receipt.StateSubject(sample.Domain)}
 		var more []receipt.Part
 		for _, id := range ids {
 			subjects = append(subjects, receipt.CommandSubject(id))
@@ -36,7 +36,9 @@ func TestRevocationsKnownForAPart(t *testing.T) {
 			}
 		}
 		if at.Index > 0 {
-			more = append(more, receipt.StatePart(0, w.StateProof(at, state.SubjectKey(receipt.CapabilitySubject(w.Block)))))
+			for i, subject := range []string{receipt.CapabilitySubject(w.Block), receipt.HaltSubject(sample.Domain)} {
+				more = append(more, receipt.StatePart(i, w.StateProof(at, state.SubjectKey(subject))))
+			}
 		}
 		return w.Pack(under(w, note, w.Of(subjects...), append(more, receipt.ScopePart(receipt.Scope{Commands: ids}))...))
 	}

@@ -160,7 +160,7 @@ type (
 
 var proveState = define(tool{
 	name: "prove_state", title: "Prove the state", hints: reads,
-	description: "Proves what the domain's state held of a twin, or what the head of a subject's receipts was, or that there was none, at a root that the log commits to. The proof leads to the root and was checked here; that the log commits to the root is proved by a bundle with the state in it (vaultmesh bundle --state).",
+	description: "Proves what the domain's state held of a twin, or what the head of a subject's receipts was, or that there was none, at a root that the log commits to. The proof leads to the root and was checked here; that the log commits to the root is proved by a bundle with the state in it (vaultmesh state prove).",
 }, func(ctx context.Context, _ *Server, c call, in proveStateIn) (proveStateOut, answer, error) {
 	key, size, err := in.key()
 	if err != nil {
